@@ -1,0 +1,67 @@
+"""`pullgate`: the group of commands. Each is imported when it is called, so that none pays for the others."""
+
+import importlib
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "serve": ("pullgate_server.command:serve", "Run the server."),
+    "decide": ("pullgate_cli.decide:decide", "Ask whether an identity may use images."),
+    "reference": ("pullgate_cli.reference:reference", "Explain how image references are read."),
+    "policy": ("pullgate_cli.policy:policy", "Read and change policies."),
+    "category": ("pullgate_cli.category:category", "Pin the category of a namespace or repository."),
+    "healthcheck": ("pullgate_cli.healthcheck:healthcheck", "Ask whether the server should be sent calls."),
+    "version": ("pullgate_cli.version:version", "Print the version."),
+}
+"""Where each command is, and what it does in a sentence."""
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name and help, and loads one when it is called."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if name != "serve":
+                raise
+            raise click.UsageError(
+                f"the server is not installed (there is no {error.name}): pip install 'pullgate[server]'"
+            ) from error
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            if args and args[0] not in COMMANDS:
+                import difflib
+
+                close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+                if close:
+                    error.message += f" Did you mean {close[0]}?"
+            raise
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="""\b
+First steps:
+  pullgate serve
+  pullgate policy preset strict --org acme | pullgate policy apply --yes -f -
+  pullgate decide --org acme --user dev nginx""",
+)
+def main() -> None:
+    """May this identity use this image? Image Access Management as a service of your own."""

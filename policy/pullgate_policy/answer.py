@@ -1,0 +1,23 @@
+"""A decision as a service hands it out: with the revision it rests on, a name of its own, and how long it may be used."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pullgate_policy.decision import Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer to one question.
+
+    Attributes:
+        decision: what was decided.
+        policy_revision: of the policies that were used.
+        decision_id: names this one answer, for logs and questions.
+        cacheable_for: how long the same question has the same answer, as far as the service vouches for it.
+    """
+
+    decision: Decision
+    policy_revision: int
+    decision_id: str
+    cacheable_for: timedelta

@@ -1,0 +1,90 @@
+"""YAML as plain data, without surprises.
+
+The YAML 1.2 core schema decides what is a boolean, a number or nothing: `no` and `on` are texts, and so are dates.
+Refused are keys that stand twice (the first would be lost without a word), anchors and aliases (a few lines can stand
+for a billion), and documents that are too long or nested too deeply.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+from pullgate_policy.errors import PullgateError, shown
+
+MAX_YAML_CHARACTERS = 4 * 1024 * 1024
+"""Room for an allowlist of some 50,000 entries."""
+
+MAX_YAML_DEPTH = 20
+
+
+class InvalidYamlError(PullgateError):
+    """The text is not YAML that pullgate reads; the message says where."""
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML 1.2 core schema; duplicate keys are errors."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML copies it on the first add_implicit_resolver
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001,FBT002
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key is not a plain text", problem_mark=key.start_mark)
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {shown(key.value)} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
+
+
+_RESOLVERS = {
+    "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "tag:yaml.org,2002:bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "tag:yaml.org,2002:int": (r"[-+]?[0-9]+", list("-+0123456789")),
+    "tag:yaml.org,2002:float": (r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+}
+for _tag, (_pattern, _first) in _RESOLVERS.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})\Z", re.ASCII), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: int(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda _loader, node: float(node.value))
+
+
+def load_yaml(text: str) -> object:
+    """The one document in `text` as dicts, lists, texts, numbers, booleans and None.
+
+    Raises:
+        InvalidYamlError: says what is wrong and in which line.
+    """
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise InvalidYamlError(f"the document has {len(text)} characters, and at most {MAX_YAML_CHARACTERS} are read")
+    try:
+        _check_events(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+        raise InvalidYamlError(f"{where}{error.problem or 'not a YAML document'}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidYamlError(f"not a YAML document: {' '.join(str(error).split())}") from error
+
+
+def _check_events(text: str) -> None:
+    """Refuse, before anything is built, what would grow or nest without bound."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise yaml.MarkedYAMLError(
+                problem="anchors and aliases (& and *) are not read; write the value out, or put it in quotes",
+                problem_mark=event.start_mark,
+            )
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_YAML_DEPTH:
+                raise yaml.MarkedYAMLError(
+                    problem=f"sections are nested more than {MAX_YAML_DEPTH} deep", problem_mark=event.start_mark
+                )
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1

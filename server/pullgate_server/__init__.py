@@ -1,0 +1,1 @@
+"""Serves decisions: stores, category sources, caches, the gRPC services, and the root that puts them together."""

@@ -1,0 +1,57 @@
+"""Keeps the catalogue in memory equal to the operator's file."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from pullgate_policy import InvalidCatalogueError
+from pullgate_server.categories.catalogue import Catalogue, CatalogueEntry, read_catalogue
+
+log = structlog.get_logger()
+
+
+class CatalogueFile:
+    """Reads the file when it changes. A file that cannot be read leaves the former entries in force, and is logged."""
+
+    def __init__(
+        self,
+        path: Path,
+        catalogue: Catalogue,
+        starter: Sequence[CatalogueEntry],
+        on_change: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._path = path
+        self._catalogue = catalogue
+        self._starter = starter
+        self._on_change = on_change
+        self._seen: tuple[int, int, int] | None = None
+
+    def load(self) -> None:
+        """Take in the file as it is; a missing one has no entries. Raises InvalidCatalogueError and OSError."""
+        seen = self._state()
+        entries = read_catalogue(self._path) if seen else ()
+        self._catalogue.replace(entries, self._starter)
+        self._seen = seen
+        if seen:
+            log.info("catalogue read", file=str(self._path), entries=len(entries))
+
+    async def look(self) -> None:
+        """Take in the file if it has changed since."""
+        state = self._state()
+        if state == self._seen:
+            return
+        try:
+            self.load()
+        except (InvalidCatalogueError, OSError) as error:
+            self._seen = state
+            log.error("catalogue refused, the former entries hold", file=str(self._path), problem=str(error))
+            return
+        await self._on_change()
+
+    def _state(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino

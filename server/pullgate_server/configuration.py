@@ -1,0 +1,110 @@
+"""Every option of `pullgate serve`: declared once here, and from here on the command line, in the environment, in the
+configuration file, and in docs/configuration.md.
+"""
+
+import dataclasses
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pullgate.local import DEFAULT_ADDRESS
+from pullgate_server.errors import StartupError
+
+
+class LogFormat(enum.Enum):
+    """How a line of the log looks."""
+
+    AUTO = "auto"
+    """CONSOLE on a terminal, JSON elsewhere."""
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def option(default: Any, description: str, *, unit: str = "") -> Any:
+    """Declare an option: its default, what it does, and what its number counts."""
+    return dataclasses.field(default=default, metadata={"description": description, "unit": unit})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The options of one server. Raises StartupError for what contradicts itself."""
+
+    listen: str = option(
+        DEFAULT_ADDRESS,
+        "Where to listen: HOST:PORT (port 0: a free one) or unix:PATH. Without TLS only loopback addresses and unix "
+        "sockets are accepted, see --allow-plaintext.",
+    )
+    data_dir: Path | None = option(
+        None,
+        "Directory for the database, the operator token and the catalogue. Default: pullgate in the user's data "
+        "directory. Created if it is not there.",
+    )
+    database: str = option(
+        "",
+        "Database as a URL: sqlite:///PATH. Default: pullgate.db in the data directory.",
+    )
+    migrate: bool = option(True, "Bring an older database up to date at start; otherwise refuse to start on one.")
+    catalogue: Path | None = option(
+        None,
+        "YAML file of image categories, read again whenever it changes. Default: catalogue.yaml in the data "
+        "directory, which need not be there.",
+    )
+    starter_catalogue: bool = option(True, "Also use the small dated catalogue that is shipped with pullgate.")
+    known_category_ttl: float = option(86400.0, "How long a known category is used before it is looked up anew.", unit="seconds")
+    unknown_category_ttl: float = option(300.0, "How long a category that no source knows stays unknown.", unit="seconds")
+    cacheable_for: float = option(60.0, "The longest that a caller may use an answer again without asking.", unit="seconds")
+    tls_cert: Path | None = option(None, "Certificate chain (PEM) to serve TLS with; needs --tls-key.")
+    tls_key: Path | None = option(None, "Private key (PEM) of the certificate.")
+    allow_plaintext: bool = option(
+        False, "Serve without TLS on an address that other machines can reach. Tokens then cross the network readably."
+    )
+    max_open_calls: int = option(1000, "Calls that may be open at once; more are refused with RESOURCE_EXHAUSTED.")
+    max_message_bytes: int = option(1024 * 1024, "The largest request that is read.", unit="bytes")
+    max_batch: int = option(500, "The most references in one BatchDecide.")
+    store_poll: float = option(1.0, "How often the database is asked whether it is there and has anything new.", unit="seconds")
+    store_grace: float = option(
+        30.0,
+        "For how long the database may be out of reach before health says NOT_SERVING. Decisions go on with what was "
+        "last known.",
+        unit="seconds",
+    )
+    drain_delay: float = option(
+        0.0, "How long to go on serving after SIGTERM with health NOT_SERVING, so that load balancers notice.", unit="seconds"
+    )
+    stop_grace: float = option(10.0, "How long calls that are open at stop may take to finish.", unit="seconds")
+    log_format: LogFormat = option(LogFormat.AUTO, "How a line of the log looks.")
+
+    def __post_init__(self) -> None:
+        for name in ("known_category_ttl", "unknown_category_ttl", "store_poll", "store_grace"):
+            if getattr(self, name) <= 0:
+                raise StartupError(f"--{name.replace('_', '-')} is {getattr(self, name)}; write a number above 0")
+        for name in ("cacheable_for", "drain_delay", "stop_grace"):
+            if getattr(self, name) < 0:
+                raise StartupError(f"--{name.replace('_', '-')} is {getattr(self, name)}; write 0 or more")
+        for name in ("max_open_calls", "max_message_bytes", "max_batch"):
+            if getattr(self, name) < 1:
+                raise StartupError(f"--{name.replace('_', '-')} is {getattr(self, name)}; write 1 or more")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            missing, given = ("--tls-key", "--tls-cert") if self.tls_key is None else ("--tls-cert", "--tls-key")
+            raise StartupError(f"{given} is given without {missing}; give both, or neither")
+        if not self.tls_cert and not self.allow_plaintext and not is_local(self.listen):
+            raise StartupError(
+                f"--listen {self.listen} can be reached by other machines, and tokens would cross the network "
+                "readably: give --tls-cert and --tls-key, or listen on 127.0.0.1, or say --allow-plaintext"
+            )
+
+
+def is_local(address: str) -> bool:
+    """Whether only this machine can reach a gRPC listening address."""
+    if address.startswith("unix:"):
+        return True
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise StartupError(f"--listen {address} is not HOST:PORT or unix:PATH")
+    return host in {"localhost", "[::1]"} or _is_loopback_v4(host)
+
+
+def _is_loopback_v4(host: str) -> bool:
+    parts = host.split(".")
+    return len(parts) == 4 and parts[0] == "127" and all(part.isdigit() for part in parts)  # noqa: PLR2004

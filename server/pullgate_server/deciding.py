@@ -1,0 +1,156 @@
+"""Decides: puts together the snapshot, the identity, the reference and what is known of categories."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pullgate_policy import (
+    Category,
+    CategoryEvidence,
+    CategoryNeeded,
+    HubRepository,
+    Identity,
+    decide,
+    organizations_concerned,
+    parse_reference,
+)
+from pullgate_policy.answer import Answer
+from pullgate_policy.names import organization_name
+from pullgate_policy.reference import OFFICIAL_NAMESPACE
+from pullgate_server.categories.cache import CachedCategory, CategoryCache
+from pullgate_server.clock import Clock
+from pullgate_server.errors import FieldInvalidError, OrganizationMissingError, RevisionNotYetVisibleError
+from pullgate_server.snapshot import Snapshot, SnapshotKeeper
+
+_OFFICIAL = CategoryEvidence(
+    category=Category.OFFICIAL, source="namespace", detail="the namespace of Docker Official Images"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedAnswer:
+    """An answer, and for how long it can be given again unchanged but for its id.
+
+    Attributes:
+        repeatable_until: None where it cannot be given again.
+    """
+
+    answer: Answer
+    repeatable_until: datetime | None
+
+
+class DecisionIds:
+    """Names for answers: unique, the same length always, and cheap to make."""
+
+    LENGTH = 32
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        self._prefix = random_bytes(10).hex()
+        self._counter = itertools.count(1)
+
+    def next(self) -> str:
+        """A name that no other answer has: 80 random bits of this process, and a counter."""
+        return f"{self._prefix}{next(self._counter):012x}"
+
+
+class Decider:
+    """Answers questions. Knows nothing of how they arrive.
+
+    Args:
+        cacheable_for: the longest that an answer may be used again without asking.
+    """
+
+    def __init__(
+        self,
+        snapshots: SnapshotKeeper,
+        categories: CategoryCache,
+        ids: DecisionIds,
+        *,
+        cacheable_for: timedelta,
+        clock: Clock,
+    ) -> None:
+        self._snapshots = snapshots
+        self._categories = categories
+        self._ids = ids
+        self._cacheable_for = cacheable_for
+        self._clock = clock
+
+    async def snapshot(self, min_revision: int, timeout: float) -> Snapshot:
+        """The snapshot to decide with; raises FieldInvalidError and RevisionNotYetVisibleError."""
+        if min_revision < 0:
+            raise FieldInvalidError("min_revision", f"{min_revision} is below 0, and revisions are not")
+        if min_revision <= self._snapshots.current.revision:
+            return self._snapshots.current
+        if timeout <= 0:
+            raise RevisionNotYetVisibleError(min_revision, self._snapshots.current.revision)
+        return await self._snapshots.at_least(min_revision, timeout)
+
+    def organizations(self, identity: Identity, asked: Sequence[str]) -> tuple[str, ...]:
+        """Who has a say; raises FieldInvalidError and OrganizationMissingError."""
+        for index, organization in enumerate(asked):
+            try:
+                organization_name(organization)
+            except ValueError as error:
+                raise FieldInvalidError(f"organizations[{index}]", f'"{organization}" {error}') from error
+        organizations = organizations_concerned(identity, asked)
+        if not organizations:
+            raise OrganizationMissingError
+        return organizations
+
+    async def decide(
+        self, snapshot: Snapshot, identity: Identity, organizations: Sequence[str], reference: str
+    ) -> PreparedAnswer:
+        """Decide about one image; raises InvalidReferenceError."""
+        parsed = parse_reference(reference)
+        now = self._clock()
+        known: dict[HubRepository, CategoryEvidence] = {}
+        change_at: datetime | None = None
+        while True:
+            decision = decide(organizations, snapshot.policies, identity, parsed, known, now)
+            if not isinstance(decision, CategoryNeeded):
+                break
+            category = await self._category_of(decision.repository, snapshot)
+            known[decision.repository] = category.evidence
+            change_at = _earlier(change_at, category.fresh_until)
+        change_at = _earlier(change_at, decision.valid_until)
+        cacheable_for = self._cacheable_for
+        repeatable_until: datetime | None = datetime.max.replace(tzinfo=now.tzinfo)
+        if change_at is not None:
+            # The same bytes promise the same time, so they can be repeated as long as all of it still lies ahead.
+            repeatable_until = change_at - self._cacheable_for
+            if repeatable_until <= now:
+                repeatable_until = None
+                cacheable_for = max(timedelta(0), change_at - now)
+        return PreparedAnswer(
+            answer=Answer(
+                decision=decision,
+                policy_revision=snapshot.revision,
+                decision_id=self._ids.next(),
+                cacheable_for=cacheable_for,
+            ),
+            repeatable_until=repeatable_until,
+        )
+
+    async def _category_of(self, repository: HubRepository, snapshot: Snapshot) -> "_Lookup":
+        pinned = snapshot.pinned(repository)
+        if pinned is not None:
+            return _Lookup(pinned, None)
+        if repository.namespace == OFFICIAL_NAMESPACE:
+            return _Lookup(_OFFICIAL, None)
+        cached: CachedCategory = await self._categories.category_of(repository)
+        return _Lookup(cached.evidence, cached.fresh_until)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    evidence: CategoryEvidence
+    fresh_until: datetime | None
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    if one is None or other is None:
+        return one or other
+    return min(one, other)
+
+

@@ -1,0 +1,190 @@
+"""What every call passes, in this order: the limit of open calls, authentication, the size, the parse; and on the way
+out, the status of what went wrong.
+
+Handlers are wrapped once, when they are registered. grpc's interceptors would build their chain anew for every call,
+which costs more than a warm decision does (docs/performance.md).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import status_pb2
+
+from pullgate_server.callers import Authenticator, Caller
+from pullgate_server.errors import (
+    MessageInvalidError,
+    MessageTooLargeError,
+    ServerStoppingError,
+    TooManyCallsError,
+)
+from pullgate_server.rpc.statuses import status_of
+
+Request = TypeVar("Request", bound=Message)
+Context = grpc.aio.ServicerContext[Any, Any]
+UnaryHandler = Callable[[Any, Caller, Context], Awaitable[Message | bytes]]
+StreamHandler = Callable[[AsyncIterator[Any], Caller, Context], AsyncIterator[Message | bytes]]
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Gate:
+    """Wraps the handlers of services, and knows how many calls are open.
+
+    A service is an object with a method for each of its methods' names: `async def Decide(self, request, caller,
+    context)` for a unary one, an async generator for a stream. Both may give serialized messages.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        *,
+        max_open_calls: int,
+        max_message_bytes: int,
+        new_error_id: Callable[[], str],
+    ) -> None:
+        self._authenticator = authenticator
+        self._max_open_calls = max_open_calls
+        self._max_message_bytes = max_message_bytes
+        self._new_error_id = new_error_id
+        self._open_calls = 0
+        self._nothing_open = asyncio.Event()
+        self._nothing_open.set()
+        self._streams: set[_Requests] = set()
+        self._stopping = False
+
+    def handlers(self, service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
+        """The handlers to register for `service`."""
+        handlers = {method.name: self._handler(method, getattr(servicer, method.name)) for method in service.methods}
+        return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+    def stop_streams(self) -> None:
+        """Read no more from streams: each ends once it has answered what it had read."""
+        self._stopping = True
+        for requests in self._streams:
+            requests.stop()
+
+    async def idle(self) -> None:
+        """Wait until no call is open, their clean-up included."""
+        await self._nothing_open.wait()
+
+    def status_of(self, error: Exception) -> status_pb2.Status:
+        """The status that an error inside an answer travels as, as if the call had ended with it."""
+        return status_of(error, self._new_error_id)
+
+    def _handler(self, method: MethodDescriptor, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        request_type = GetMessageClass(method.input_type)
+        if method.client_streaming and method.server_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._stream(handler, request_type))
+        if method.client_streaming or method.server_streaming:
+            raise NotImplementedError(f"{method.full_name}: streams in one direction have no wrapper yet")
+        return grpc.unary_unary_rpc_method_handler(self._unary(handler, request_type))
+
+    def _unary(self, handler: UnaryHandler, request_type: type[Message]) -> Callable[..., Awaitable[bytes]]:
+        async def call(data: bytes, context: Context) -> bytes:
+            self._enter()
+            try:
+                caller = self._caller(context)
+                answer = await handler(self._parse(request_type, data), caller, context)
+                return answer if isinstance(answer, bytes) else answer.SerializeToString()
+            except Exception as error:
+                await self._end(context, error)
+            finally:
+                self._leave()
+
+        return call
+
+    def _stream(self, handler: StreamHandler, request_type: type[Message]) -> Callable[..., Awaitable[None]]:
+        async def call(data: AsyncIterator[bytes], context: Context) -> None:
+            self._enter()
+            requests = _Requests(data, lambda message: self._parse(request_type, message))
+            self._streams.add(requests)
+            try:
+                caller = self._caller(context)
+                if self._stopping:
+                    requests.stop()
+                async for answer in handler(requests, caller, context):
+                    await context.write(answer if isinstance(answer, bytes) else answer.SerializeToString())
+                if requests.stopped:
+                    raise ServerStoppingError
+            except Exception as error:
+                await self._end(context, error)
+            finally:
+                self._streams.discard(requests)
+                self._leave()
+
+        return call
+
+    def _enter(self) -> None:
+        self._open_calls += 1
+        self._nothing_open.clear()
+
+    def _leave(self) -> None:
+        self._open_calls -= 1
+        if not self._open_calls:
+            self._nothing_open.set()
+
+    def _caller(self, context: Context) -> Caller:
+        if self._open_calls > self._max_open_calls:
+            raise TooManyCallsError(self._max_open_calls)
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                return self._authenticator.authenticate(value)
+        return self._authenticator.authenticate(None)
+
+    def _parse(self, request_type: type[Request], data: bytes) -> Request:
+        if len(data) > self._max_message_bytes:
+            raise MessageTooLargeError(len(data), self._max_message_bytes)
+        try:
+            return request_type.FromString(data)
+        except DecodeError:
+            raise MessageInvalidError(request_type.DESCRIPTOR.full_name) from None
+
+    async def _end(self, context: Context, error: Exception) -> NoReturn:
+        """End the call with the error's status."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        status = self.status_of(error)
+        await context.abort(
+            _CODES[status.code],
+            status.message,
+            trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
+        )
+        raise AssertionError("abort raises")
+
+
+class _Requests:
+    """The requests of one stream, until the client has no more or the server stops."""
+
+    def __init__(self, data: AsyncIterator[bytes], parse: Callable[[bytes], Message]) -> None:
+        self.stopped = False
+        self._data = aiter(data)
+        self._parse = parse
+        self._reader: asyncio.Task[Any] | None = None
+
+    def stop(self) -> None:
+        """End the iteration, also for who waits for the next request right now."""
+        self.stopped = True
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self
+
+    async def __anext__(self) -> Message:
+        if self.stopped:
+            raise StopAsyncIteration
+        self._reader = asyncio.current_task()
+        try:
+            return self._parse(await anext(self._data))
+        except asyncio.CancelledError:
+            if self.stopped and self._reader is not None:
+                self._reader.uncancel()
+                raise StopAsyncIteration from None
+            raise
+        finally:
+            self._reader = None

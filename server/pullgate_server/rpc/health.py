@@ -1,0 +1,78 @@
+"""grpc.health.v1: whether this server should be sent calls, as it is now and not as it was at start.
+
+The messages and stubs are grpcio-health-checking's. Its servicer is not used: it holds a lock while it writes to a
+watcher, so that one watcher that does not read keeps the status from changing for everybody, and its watches never
+end, so that a graceful stop waits for as long as it may. Health needs no token: probes cannot carry one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from pullgate_server.rpc.gate import Context
+
+_Response = health_pb2.HealthCheckResponse
+
+
+class HealthService(health_pb2_grpc.HealthServicer):
+    """Knows one status for the server ("") and each of its services. NOT_SERVING until told otherwise."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self._services = frozenset(["", *services])
+        self._serving = False
+        self._ended = False
+        self._changed: set[asyncio.Event] = set()
+
+    @property
+    def serving(self) -> bool:
+        """Whether calls should come here."""
+        return self._serving
+
+    def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - it is the status
+        """Tell everybody, from now on."""
+        if serving != self._serving:
+            self._serving = serving
+            self._tell()
+
+    def end(self) -> None:
+        """NOT_SERVING for good; the watches end once they have told it."""
+        self._serving = False
+        self._ended = True
+        self._tell()
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> _Response:  # noqa: N802
+        """The status now."""
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service} here")
+        return _Response(status=self._status(request.service))
+
+    async def Watch(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, _context: Context
+    ) -> AsyncIterator[_Response]:
+        """The status now, and whenever it has changed."""
+        changed = asyncio.Event()
+        self._changed.add(changed)
+        told = None
+        try:
+            while True:
+                changed.clear()
+                status = self._status(request.service)
+                if status != told:
+                    yield _Response(status=status)
+                    told = status
+                if self._ended:
+                    return
+                await changed.wait()
+        finally:
+            self._changed.discard(changed)
+
+    def _status(self, service: str) -> _Response.ServingStatus.ValueType:
+        if service not in self._services:
+            return _Response.SERVICE_UNKNOWN
+        return _Response.SERVING if self._serving else _Response.NOT_SERVING
+
+    def _tell(self) -> None:
+        for changed in self._changed:
+            changed.set()

@@ -1,0 +1,151 @@
+"""Runs an application as a gRPC server: start, readiness, and a stop that finishes what is in flight."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2_grpc
+
+from pullgate_server.composition import (
+    Application,
+    World,
+    compose,
+    data_directory,
+    ensure_operator_token,
+    open_store,
+)
+from pullgate_server.configuration import Configuration
+from pullgate_server.errors import StartupError
+
+log = structlog.get_logger()
+
+TRANSPORT_MESSAGE_FACTOR = 4
+"""How much more the transport accepts than the gate: in between, the refusal says what to do."""
+
+TRANSPORT_OPTIONS = (
+    # Two servers on one port would each get some of the calls; a clash should be an error.
+    ("grpc.so_reuseport", 0),
+    # A thousand clients that come back at one instant are let in; the defaults refuse them (docs/performance.md).
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+)
+
+
+class RunningServer:
+    """A server that listens. Stop it with `stop`.
+
+    Attributes:
+        address: where it listens, with the port it got.
+    """
+
+    def __init__(self, application: Application, configuration: Configuration) -> None:
+        self._application = application
+        self._configuration = configuration
+        self._server = grpc.aio.server(
+            options=[
+                *TRANSPORT_OPTIONS,
+                ("grpc.max_receive_message_length", configuration.max_message_bytes * TRANSPORT_MESSAGE_FACTOR),
+            ]
+        )
+        self._background: list[asyncio.Task[None]] = []
+        self.address = configuration.listen
+
+    async def start(self) -> None:
+        """Listen, and say SERVING; raises StartupError."""
+        self._server.add_generic_rpc_handlers(self._application.handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._application.health, self._server)
+        self.address = self._bind()
+        await self._server.start()
+        self._application.health.set_serving(True)
+        self._background = [asyncio.ensure_future(run()) for run in self._application.background]
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, take no new calls, finish those that are open, and let go."""
+        configuration, application = self._configuration, self._application
+        application.health.end()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.sleep(configuration.drain_delay)
+        application.gate.stop_streams()
+        await self._server.stop(configuration.stop_grace)
+        await application.gate.idle()
+
+    async def cancel(self) -> None:
+        """End open calls now, for who cannot wait for `stop`."""
+        await self._server.stop(None)
+
+    def _bind(self) -> str:
+        listen = self._configuration.listen
+        try:
+            if self._configuration.tls_cert and self._configuration.tls_key:
+                port = self._server.add_secure_port(listen, self._credentials())
+            else:
+                port = self._server.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise StartupError(f"cannot listen on {listen}: is another server running there? See --listen") from error
+        return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+    def _credentials(self) -> grpc.ServerCredentials:
+        pems = []
+        for option, path in (
+            ("--tls-key", self._configuration.tls_key),
+            ("--tls-cert", self._configuration.tls_cert),
+        ):
+            pem = _read(option, path)
+            if b"-----BEGIN" not in pem:
+                raise StartupError(f"{option} {path} is not a PEM file")
+            pems.append(pem)
+        return grpc.ssl_server_credentials([(pems[0], pems[1])])
+
+
+async def run(configuration: Configuration, world: World, announce: Callable[[str, Path], None]) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends open calls at once.
+
+    Args:
+        announce: told the address and the data directory once calls are answered.
+
+    Raises:
+        StartupError: it cannot start; says what to change.
+    """
+    directory = data_directory(configuration)
+    store = await open_store(configuration, directory)
+    try:
+        await ensure_operator_token(store, directory, world)
+        async with compose(configuration, directory, store, world) as application:
+            server = RunningServer(application, configuration)
+            await server.start()
+            stopping = _on_signals(server)
+            log.info("serving", address=server.address, revision=application.snapshots.current.revision)
+            announce(server.address, directory)
+            await stopping.wait()
+            log.info("stopping")
+            await server.stop()
+    finally:
+        await store.close()
+    log.info("stopped")
+
+
+def _on_signals(server: RunningServer) -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    hurried: set[asyncio.Task[None]] = set()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            hurried.add(loop.create_task(server.cancel()))
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stopping
+
+
+def _read(option: str, path: Path | None) -> bytes:
+    try:
+        return Path(path or "").read_bytes()
+    except OSError as error:
+        raise StartupError(f"{option} {path} cannot be read ({error.strerror})") from error

@@ -1,0 +1,1 @@
+"""Where policies, pins and tokens are kept: the port, and its implementations."""
