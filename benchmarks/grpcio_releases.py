@@ -41,9 +41,9 @@ def main() -> None:
             command = [str(python), str(Path(bare_handler.__file__))]
             with load.server_process(command, EVENT_ENGINE_OFF if off else None) as (process_id, port):
                 for in_flight, calls in ((1, 4000), (32, 30000)):
-                    arguments = {"process_id": process_id, "port": port, "path": path, "message": bytes(60)}
-                    load.run_h2load(**arguments, calls=1000, in_flight=in_flight)
-                    measured = load.run_h2load(**arguments, calls=calls, in_flight=in_flight)
+                    target = load.Target(process_id=process_id, port=port, path=path, message=bytes(60))
+                    load.run_h2load(target, calls=1000, in_flight=in_flight)
+                    measured = load.run_h2load(target, calls=calls, in_flight=in_flight)
                     results.setdefault((release, off, in_flight), []).append(measured)
         print(f"round {round_number + 1} of {options.rounds} done", file=sys.stderr)
     print("| grpcio | event engine | sequential p50 ms | CPU us | 32 in flight, calls/s | lowest–highest | CPU us |")

@@ -59,32 +59,34 @@ def cpu_seconds(process_id: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run_h2load(
-    *,
-    process_id: int,
-    port: str,
-    path: str,
-    message: bytes,
-    calls: int,
-    in_flight: int,
-    token: str | None = None,
-) -> Measurement:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A unary method of a server on loopback, and what to send it."""
+
+    process_id: int
+    port: str
+    path: str
+    message: bytes
+    token: str = ""
+
+
+def run_h2load(target: Target, *, calls: int, in_flight: int) -> Measurement:
     """Send `calls` unary gRPC calls with `in_flight` of them open at a time; raises RuntimeError if any failed."""
     connections = 1 if in_flight == 1 else min(4, in_flight)
     with tempfile.TemporaryDirectory() as directory:
         body = Path(directory, "body")
-        body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
+        body.write_bytes(struct.pack(">BI", 0, len(target.message)) + target.message)
         log = Path(directory, "log")
         command = [require_h2load(), "-n", str(calls), "-c", str(connections), "-m", str(in_flight // connections)]
         command += ["-t", "1", "-d", str(body), "--log-file", str(log)]
         command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-        if token is not None:
-            command += ["-H", f"authorization: Bearer {token}"]
-        before = cpu_seconds(process_id)
+        if target.token:
+            command += ["-H", f"authorization: Bearer {target.token}"]
+        before = cpu_seconds(target.process_id)
         output = subprocess.run(
-            [*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
+            [*command, f"http://127.0.0.1:{target.port}{target.path}"], capture_output=True, text=True, check=True
         ).stdout
-        cpu = cpu_seconds(process_id) - before
+        cpu = cpu_seconds(target.process_id) - before
         if f"{calls} succeeded, 0 failed" not in output:
             raise RuntimeError(f"not every call was answered:\n{output}")
         milliseconds = sorted(int(line.split("\t")[2]) / 1000 for line in log.read_text().splitlines())

@@ -8,9 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from pullgate_cli.connecting import NO_DECISION, USAGE, connects
-from pullgate_cli.references import explain_position, read_references
 from pullgate_policy import (
     ANONYMOUS,
     CredentialKind,
@@ -26,8 +23,11 @@ from pullgate_policy import (
 )
 from pullgate_policy.answer import Answer
 
+from pullgate_cli.connecting import NO_DECISION, USAGE, connects
+from pullgate_cli.references import explain_position, read_references
+
 if TYPE_CHECKING:
-    from pullgate_client import CallError, Client
+    from pullgate_client import Client
 
 DENIED = 1
 """Exit code: at least one image is denied."""
@@ -66,8 +66,11 @@ Exit codes (the highest that applies):
 @click.option("--user", metavar="USER", help="Who pulls. Default: the name you are logged in with here.")
 @click.option("--role", type=click.Choice([role.value for role in Role]), help="Role in those organizations.")
 @click.option("--team", "teams", multiple=True, metavar="TEAM", help="Team in those organizations; repeatable.")
-@click.option("--credential", type=click.Choice([kind.value for kind in CredentialKind if kind.value != "unspecified"]),
-              help="What was signed in with.")
+@click.option(
+    "--credential",
+    type=click.Choice([kind.value for kind in CredentialKind if kind.value != "unspecified"]),
+    help="What was signed in with.",
+)
 @click.option("--anonymous", is_flag=True, help="Nobody is signed in; --org says whose policy is asked.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @connects
@@ -87,13 +90,17 @@ def decide(
     if anonymous and (user or role or teams or credential):
         raise click.UsageError("--anonymous is nobody: it goes with none of --user, --role, --team and --credential")
     try:
-        identity = ANONYMOUS if anonymous else Identity(
-            username=user or getpass.getuser(),
-            memberships=tuple(
-                Membership(organization=name, role=Role(role or "member"), teams=frozenset(teams))
-                for name in organizations
-            ),
-            credential=CredentialKind(credential or "unspecified"),
+        identity = (
+            ANONYMOUS
+            if anonymous
+            else Identity(
+                username=user or getpass.getuser(),
+                memberships=tuple(
+                    Membership(organization=name, role=Role(role or "member"), teams=frozenset(teams))
+                    for name in organizations
+                ),
+                credential=CredentialKind(credential or "unspecified"),
+            )
         )
     except InvalidIdentityError as error:
         raise click.UsageError(error.problem) from error
@@ -174,7 +181,9 @@ def _answer_data(answer: Answer) -> dict[str, Any]:
             "checked_at": evidence.checked_at.isoformat().replace("+00:00", "Z") if evidence.checked_at else None,
             "stale": evidence.stale,
             "community_class": evidence.community_class.name if evidence.community_class else None,
-        } if evidence else None,
+        }
+        if evidence
+        else None,
         "reference": str(decision.reference),
         "repository": str(decision.repository) if decision.repository else None,
         "organization": decision.organization,

@@ -1,7 +1,7 @@
 """`pullgate`: the group of commands. Each is imported when it is called, so that none pays for the others."""
 
+import difflib
 import importlib
-from typing import Any
 
 import click
 
@@ -25,7 +25,8 @@ class _LazyGroup(click.Group):
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            return None
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            raise click.UsageError(f"there is no command {name}" + (f"; did you mean {close[0]}?" if close else ""))
         module, _, attribute = COMMANDS[name][0].partition(":")
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -37,21 +38,9 @@ class _LazyGroup(click.Group):
             ) from error
         return command
 
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
-
-    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        try:
-            return super().resolve_command(context, args)
-        except click.UsageError as error:
-            if args and args[0] not in COMMANDS:
-                import difflib
-
-                close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-                if close:
-                    error.message += f" Did you mean {close[0]}?"
-            raise
 
 
 @click.group(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from pullgate_policy import InvalidPolicyError, Preset, parse_policy_yaml, policy_data, policy_yaml, preset_policy
 
 from pullgate_cli.connecting import USAGE, connects
-from pullgate_policy import InvalidPolicyError, Preset, parse_policy_yaml, policy_data, policy_yaml, preset_policy
 
 if TYPE_CHECKING:
     from pullgate_client import Client, StoredPolicy
@@ -68,7 +68,9 @@ def get(*, client: "Client", organization: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_data(stored)))
     else:
-        written = f"# revision {stored.revision}, written by {stored.author} at {stored.written_at:%Y-%m-%d %H:%M:%S} UTC"
+        written = (
+            f"# revision {stored.revision}, written by {stored.author} at {stored.written_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
         click.echo(f"{written}\n{policy_yaml(stored.policy)}", nl=False)
 
 
@@ -81,8 +83,14 @@ Examples:
 """
     + EXIT_CODES
 )
-@click.option("-f", "--file", "file", required=True, type=click.Path(path_type=Path, allow_dash=True),
-              help="The policy as YAML; - for standard input.")
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="The policy as YAML; - for standard input.",
+)
 @click.option("--yes", is_flag=True, help="Write without asking.")
 @click.option("--comment", default="", help="A note for the history.")
 @connects
@@ -125,7 +133,7 @@ def apply(*, client: "Client", file: Path, yes: bool, comment: str) -> None:
 @click.argument("name", metavar="NAME", type=click.Choice([preset.value for preset in Preset]))
 @click.option("--org", "organization", default="acme", show_default=True, help="The organization it is for.")
 def preset(name: str, organization: str) -> None:
-    """Print a ready-made policy as YAML: strict, standard or open.
+    r"""Print a ready-made policy as YAML: strict, standard or open.
 
     \b
     strict    the organization's own and official images

@@ -1,7 +1,7 @@
 """Asks a pullgate service.
 
-    with Client(Connection.from_environment(os.environ)) as client:
-        answer = client.decide(identity, "nginx")
+with Client(Connection.from_environment(os.environ)) as client:
+    answer = client.decide(identity, "nginx")
 """
 
 from pullgate_client.client import Client, StoredPolicy

@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
-
 from pullgate.v1 import mapping, policy_admin_pb2, policy_decision_pb2
 from pullgate.v1.policy_admin_pb2_grpc import PolicyAdminServiceStub
 from pullgate.v1.policy_decision_pb2_grpc import PolicyDecisionServiceStub
-from pullgate_client.connection import Connection
-from pullgate_client.errors import CallError
 from pullgate_policy import Identity, Policy
 from pullgate_policy.answer import Answer
 from pullgate_policy.pins import CategoryPin
+
+from pullgate_client.connection import Connection
+from pullgate_client.errors import CallError
 
 DEFAULT_DEADLINE = 10.0
 """Seconds that a call may take."""
@@ -50,7 +50,7 @@ class Client:
         self._decisions = PolicyDecisionServiceStub(self._channel)
         self._administration = PolicyAdminServiceStub(self._channel)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -134,9 +134,9 @@ class Client:
 
     def is_serving(self) -> bool:
         """Whether the server says that calls should be sent to it (grpc.health.v1). Needs no token."""
-        check = self._channel.unary_unary("/grpc.health.v1.Health/Check")
+        check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary("/grpc.health.v1.Health/Check")
         # HealthCheckResponse has one field, `status`, and SERVING is 1: not worth a dependency of every client.
-        return bool(self._call(check, b"") == b"\x08\x01")
+        return self._call(check, b"") == b"\x08\x01"
 
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
         try:

@@ -1,8 +1,8 @@
 """Why a client has no answer.
 
-    ClientError
-    ├── ConnectionSettingsError    what it was told about the connection cannot be used
-    └── CallError                  the call ended with a status other than OK
+ClientError
+├── ConnectionSettingsError    what it was told about the connection cannot be used
+└── CallError                  the call ended with a status other than OK
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,11 @@ class CallError(ClientError):
         reason, retry_after = "", None
         violations: list[tuple[str, str]] = []
         for detail in status.details:
-            info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+            info, bad, retry = (
+                error_details_pb2.ErrorInfo(),
+                error_details_pb2.BadRequest(),
+                error_details_pb2.RetryInfo(),
+            )
             if detail.Unpack(info):
                 reason = info.reason
             elif detail.Unpack(bad):

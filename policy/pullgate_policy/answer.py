@@ -1,4 +1,4 @@
-"""A decision as a service hands it out: with the revision it rests on, a name of its own, and how long it may be used."""
+"""A decision as a service hands it out: the revision it rests on, a name of its own, and for how long it holds."""
 
 from dataclasses import dataclass
 from datetime import timedelta

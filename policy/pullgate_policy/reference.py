@@ -230,39 +230,51 @@ def _diagnose_remainder(text: str, start: int) -> InvalidReferenceError:
     """Why what follows the registry is not `path[:tag][@digest]`: the first character that is wrong."""
     before_digest, at, digest = text[start:].partition("@")
     path, colon, tag = before_digest.partition(":")
-    position = start
+    after_path = start + len(path) + len(colon)
+    after_at = start + len(before_digest) + len(at)
+    problem = _path_problem(path, start) or (_tag_problem(tag, after_path) if colon else None)
+    description, position = problem or _digest_problem(digest, after_at)
+    return InvalidReferenceError(text, description, position)
+
+
+def _path_problem(path: str, position: int) -> tuple[str, int] | None:
+    """What is wrong with a path that begins at `position`, and where."""
     if not path:
-        return InvalidReferenceError(text, "the repository name is missing", position)
+        return "the repository name is missing", position
     for component in path.split("/"):
         if not component:
-            return InvalidReferenceError(text, "a part of the repository path is empty", position)
+            return "a part of the repository path is empty", position
         match = _path_component.match(component)
         end = 0 if match is None else match.end()
         if end < len(component):
-            return InvalidReferenceError(text, _component_problem(component, end), position + end)
+            return _component_problem(component, end), position + end
         position += len(component) + 1
-    if colon:
-        for index, character in enumerate(tag):
-            allowed = character.isascii() and (character.isalnum() or character in ("_.-" if index else "_"))
-            if not allowed:
-                where = "in" if index else "at the start of"
-                problem = f"{shown(character)} is not allowed {where} a tag"
-                return InvalidReferenceError(text, problem, position + index)
-        if not tag:
-            return InvalidReferenceError(text, "the tag is missing after the colon", position)
-        if len(tag) > MAX_TAG_LENGTH:
-            problem = f"the tag has {len(tag)} characters, and at most {MAX_TAG_LENGTH} are allowed"
-            return InvalidReferenceError(text, problem, position + MAX_TAG_LENGTH)
-    position = start + len(before_digest) + len(at)
-    algorithm, colon, encoded = digest.partition(":")
-    if not colon or not algorithm or not encoded:
-        return InvalidReferenceError(text, "a digest is written algorithm:hex, such as sha256:…", position)
+    return None
+
+
+def _tag_problem(tag: str, position: int) -> tuple[str, int] | None:
+    """What is wrong with a tag that begins at `position`, and where."""
+    for index, character in enumerate(tag):
+        if not (character.isascii() and (character.isalnum() or character in ("_.-" if index else "_"))):
+            where = "in" if index else "at the start of"
+            return f"{shown(character)} is not allowed {where} a tag", position + index
+    if not tag:
+        return "the tag is missing after the colon", position
+    if len(tag) > MAX_TAG_LENGTH:
+        return f"the tag has {len(tag)} characters, and at most {MAX_TAG_LENGTH} are allowed", position + MAX_TAG_LENGTH
+    return None
+
+
+def _digest_problem(digest: str, position: int) -> tuple[str, int]:
+    """What is wrong with a digest that begins at `position`, and where."""
+    algorithm, _, encoded = digest.partition(":")
+    if not algorithm or not encoded:
+        return "a digest is written algorithm:hex, such as sha256:…", position
     wrong = _first_not(encoded, "abcdef0123456789", 0, len(encoded))
     if wrong is not None:
-        problem = f"{shown(encoded[wrong])} is not a lowercase hexadecimal digit of the digest"
-        return InvalidReferenceError(text, problem, position + len(algorithm) + 1 + wrong)
-    problem = f"the digest algorithm {shown(algorithm)} is not one of {', '.join(DIGEST_HEX_LENGTHS)}"
-    return InvalidReferenceError(text, problem, position)
+        description = f"{shown(encoded[wrong])} is not a lowercase hexadecimal digit of the digest"
+        return description, position + len(algorithm) + 1 + wrong
+    return f"the digest algorithm {shown(algorithm)} is not one of {', '.join(DIGEST_HEX_LENGTHS)}", position
 
 
 def _component_problem(component: str, index: int) -> str:

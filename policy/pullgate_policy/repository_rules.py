@@ -108,7 +108,7 @@ class RepositoryRules(Generic[Rule]):
     __slots__ = ("_by_path", "rules")
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        self.rules = tuple(rules)
+        self.rules: tuple[Rule, ...] = tuple(rules)
         by_path: defaultdict[str, list[tuple[int, Rule]]] = defaultdict(list)
         for index, rule in enumerate(self.rules):
             by_path[rule.repository.path].append((index, rule))

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import yaml
+from yaml.error import MarkedYAMLError
 
 from pullgate_policy.errors import PullgateError, shown
 
@@ -31,11 +32,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key is not a plain text", problem_mark=key.start_mark)
+                raise _problem("a key is not a plain text", key.start_mark)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {shown(key.value)} stands twice", problem_mark=key.start_mark
-                )
+                raise _problem(f"the key {shown(key.value)} stands twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
 
@@ -63,7 +62,7 @@ def load_yaml(text: str) -> object:
     try:
         _check_events(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
-    except yaml.MarkedYAMLError as error:
+    except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
         raise InvalidYamlError(f"{where}{error.problem or 'not a YAML document'}") from error
@@ -76,15 +75,16 @@ def _check_events(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.MarkedYAMLError(
-                problem="anchors and aliases (& and *) are not read; write the value out, or put it in quotes",
-                problem_mark=event.start_mark,
+            raise _problem(
+                "anchors and aliases (& and *) are not read; write the value out, or put it in quotes", event.start_mark
             )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_YAML_DEPTH:
-                raise yaml.MarkedYAMLError(
-                    problem=f"sections are nested more than {MAX_YAML_DEPTH} deep", problem_mark=event.start_mark
-                )
+                raise _problem(f"sections are nested more than {MAX_YAML_DEPTH} deep", event.start_mark)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def _problem(description: str, mark: Any) -> MarkedYAMLError:
+    return MarkedYAMLError(problem=description, problem_mark=mark)

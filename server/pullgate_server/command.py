@@ -5,25 +5,25 @@ import os
 # Read by grpc when it is first imported. The event engine costs latency (docs/decisions/0001-grpcio-release.md).
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener,-event_engine_dns")
 
-import asyncio  # noqa: E402
-import dataclasses  # noqa: E402
-import enum  # noqa: E402
-import sys  # noqa: E402
-import types  # noqa: E402
-import typing  # noqa: E402
-from importlib.metadata import version  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import asyncio
+import dataclasses
+import enum
+import sys
+import types
+import typing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-import click  # noqa: E402
+import click
+from pullgate_policy.document import suggestion
+from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
 
-from pullgate_policy.document import suggestion  # noqa: E402
-from pullgate_policy.yaml_text import InvalidYamlError, load_yaml  # noqa: E402
-from pullgate_server.composition import World  # noqa: E402
-from pullgate_server.configuration import Configuration  # noqa: E402
-from pullgate_server.errors import StartupError  # noqa: E402
-from pullgate_server.logs import configure_logs  # noqa: E402
-from pullgate_server.server import run  # noqa: E402
+from pullgate_server.composition import World
+from pullgate_server.configuration import Configuration
+from pullgate_server.errors import StartupError
+from pullgate_server.logs import configure_logs
+from pullgate_server.server import run
 
 EPILOG = """\b
 Examples:
@@ -56,7 +56,9 @@ def _load_config_file(context: click.Context, _parameter: click.Parameter, path:
 def options() -> list[click.Parameter]:
     """The command's options: one for each field of Configuration, and the file."""
     hints = typing.get_type_hints(Configuration)
-    parameters: list[click.Parameter] = [_option(field, hints[field.name]) for field in dataclasses.fields(Configuration)]
+    parameters: list[click.Parameter] = [
+        _option(field, hints[field.name]) for field in dataclasses.fields(Configuration)
+    ]
     parameters.append(
         click.Option(
             ["--config"],
@@ -123,7 +125,7 @@ def serve(**values: Any) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run(configuration, World(), _announce))
     except StartupError as error:
-        click.echo(f"{click.style('cannot start:', fg='red', bold=True, )} {error}", err=True)
+        click.echo(f"{click.style('cannot start:', fg='red', bold=True)} {error}", err=True)
         sys.exit(2)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import grpc
 import structlog
 from aiocache import SimpleMemoryCache
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
 from pullgate.local import OPERATOR_TOKEN_FILE, default_data_directory
 from pullgate.v1 import policy_admin_pb2, policy_decision_pb2
 from pullgate_policy import InvalidCatalogueError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
 from pullgate_server.administration import Administration
 from pullgate_server.callers import Authenticator, Caller, CallerRole, StoredToken, new_token, token_hash
 from pullgate_server.categories.cache import CategoryCache
@@ -114,7 +114,7 @@ async def ensure_operator_token(store: Store, directory: Path, world: World) -> 
 async def compose(
     configuration: Configuration, directory: Path, store: Store, world: World
 ) -> AsyncIterator[Application]:
-    """Put the parts together around a store, ready to serve; raises StartupError. Closes what it opened, not the store."""
+    """Put the parts together around a store; raises StartupError. Closes what it opened, and so not the store."""
     async with AsyncExitStack() as closing:
         clock = world.clock
         snapshots = SnapshotKeeper(store, clock)
@@ -170,9 +170,7 @@ async def compose(
             handlers=(
                 gate.handlers(
                     decision_service,
-                    PolicyDecisionService(
-                        decider, ready, ids, gate, max_batch=configuration.max_batch, clock=clock
-                    ),
+                    PolicyDecisionService(decider, ready, ids, gate, max_batch=configuration.max_batch, clock=clock),
                 ),
                 gate.handlers(admin_service, PolicyAdminService(Administration(store, snapshots, clock), clock)),
                 gate.handlers(v1, reflection),
@@ -189,13 +187,13 @@ async def compose(
 
 
 def repeat(action: Callable[[], Awaitable[None]], seconds: float) -> Callable[[], Awaitable[None]]:
-    """Something that calls `action` every so many seconds until it is cancelled; a defect in it is logged, once a call."""
+    """Something that calls `action` every so many seconds until it is cancelled; a defect in it is logged."""
 
     async def forever() -> None:
         while True:
             try:
                 await action()
-            except Exception as error:  # noqa: BLE001 - one failure must not end the supervision
+            except Exception as error:
                 log.error("background task failed", task=getattr(action, "__qualname__", ""), exc_info=error)
             await asyncio.sleep(seconds)
 

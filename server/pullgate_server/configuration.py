@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pullgate.local import DEFAULT_ADDRESS
+
 from pullgate_server.errors import StartupError
+
+MAX_PORT = 65535
 
 
 class LogFormat(enum.Enum):
@@ -51,9 +54,15 @@ class Configuration:
         "directory, which need not be there.",
     )
     starter_catalogue: bool = option(True, "Also use the small dated catalogue that is shipped with pullgate.")
-    known_category_ttl: float = option(86400.0, "How long a known category is used before it is looked up anew.", unit="seconds")
-    unknown_category_ttl: float = option(300.0, "How long a category that no source knows stays unknown.", unit="seconds")
-    cacheable_for: float = option(60.0, "The longest that a caller may use an answer again without asking.", unit="seconds")
+    known_category_ttl: float = option(
+        86400.0, "How long a known category is used before it is looked up anew.", unit="seconds"
+    )
+    unknown_category_ttl: float = option(
+        300.0, "How long a category that no source knows stays unknown.", unit="seconds"
+    )
+    cacheable_for: float = option(
+        60.0, "The longest that a caller may use an answer again without asking.", unit="seconds"
+    )
     tls_cert: Path | None = option(None, "Certificate chain (PEM) to serve TLS with; needs --tls-key.")
     tls_key: Path | None = option(None, "Private key (PEM) of the certificate.")
     allow_plaintext: bool = option(
@@ -62,7 +71,9 @@ class Configuration:
     max_open_calls: int = option(1000, "Calls that may be open at once; more are refused with RESOURCE_EXHAUSTED.")
     max_message_bytes: int = option(1024 * 1024, "The largest request that is read.", unit="bytes")
     max_batch: int = option(500, "The most references in one BatchDecide.")
-    store_poll: float = option(1.0, "How often the database is asked whether it is there and has anything new.", unit="seconds")
+    store_poll: float = option(
+        1.0, "How often the database is asked whether it is there and has anything new.", unit="seconds"
+    )
     store_grace: float = option(
         30.0,
         "For how long the database may be out of reach before health says NOT_SERVING. Decisions go on with what was "
@@ -70,7 +81,9 @@ class Configuration:
         unit="seconds",
     )
     drain_delay: float = option(
-        0.0, "How long to go on serving after SIGTERM with health NOT_SERVING, so that load balancers notice.", unit="seconds"
+        0.0,
+        "How long to go on serving after SIGTERM with health NOT_SERVING, so that load balancers notice.",
+        unit="seconds",
     )
     stop_grace: float = option(10.0, "How long calls that are open at stop may take to finish.", unit="seconds")
     log_format: LogFormat = option(LogFormat.AUTO, "How a line of the log looks.")
@@ -100,7 +113,7 @@ def is_local(address: str) -> bool:
     if address.startswith("unix:"):
         return True
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isdigit() or int(port) > MAX_PORT:
         raise StartupError(f"--listen {address} is not HOST:PORT or unix:PATH")
     return host in {"localhost", "[::1]"} or _is_loopback_v4(host)
 

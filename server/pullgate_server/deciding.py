@@ -18,6 +18,7 @@ from pullgate_policy import (
 from pullgate_policy.answer import Answer
 from pullgate_policy.names import organization_name
 from pullgate_policy.reference import OFFICIAL_NAMESPACE
+
 from pullgate_server.categories.cache import CachedCategory, CategoryCache
 from pullgate_server.clock import Clock
 from pullgate_server.errors import FieldInvalidError, OrganizationMissingError, RevisionNotYetVisibleError
@@ -76,15 +77,20 @@ class Decider:
         self._cacheable_for = cacheable_for
         self._clock = clock
 
-    async def snapshot(self, min_revision: int, timeout: float) -> Snapshot:
+    @property
+    def newest(self) -> Snapshot:
+        """The newest snapshot there is."""
+        return self._snapshots.current
+
+    async def snapshot(self, min_revision: int, wait: float) -> Snapshot:
         """The snapshot to decide with; raises FieldInvalidError and RevisionNotYetVisibleError."""
         if min_revision < 0:
             raise FieldInvalidError("min_revision", f"{min_revision} is below 0, and revisions are not")
         if min_revision <= self._snapshots.current.revision:
             return self._snapshots.current
-        if timeout <= 0:
+        if wait <= 0:
             raise RevisionNotYetVisibleError(min_revision, self._snapshots.current.revision)
-        return await self._snapshots.at_least(min_revision, timeout)
+        return await self._snapshots.at_least(min_revision, wait)
 
     def organizations(self, identity: Identity, asked: Sequence[str]) -> tuple[str, ...]:
         """Who has a say; raises FieldInvalidError and OrganizationMissingError."""
@@ -152,5 +158,3 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
     if one is None or other is None:
         return one or other
     return min(one, other)
-
-

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
-
 from pullgate_policy import CategoryEvidence, HubRepository, Policy
 from pullgate_policy.pins import CategoryPin
+
 from pullgate_server.clock import Clock
 from pullgate_server.errors import RevisionNotYetVisibleError, StoreUnavailableError
 from pullgate_server.stores.port import Store, StoredPolicy
@@ -96,16 +96,16 @@ class SnapshotKeeper:
                 log.info("store back in reach", revision=self.current.revision)
             self._out_of_reach = False
 
-    async def at_least(self, revision: int, timeout: float) -> Snapshot:
+    async def at_least(self, revision: int, wait: float) -> Snapshot:
         """A snapshot at `revision` or later.
 
         Raises:
-            RevisionNotYetVisibleError: it did not arrive within `timeout` seconds.
+            RevisionNotYetVisibleError: it did not arrive within `wait` seconds.
         """
         if self.current.revision < revision:
             await self.look()
         try:
-            async with asyncio.timeout(timeout), self._swapped:
+            async with asyncio.timeout(wait), self._swapped:
                 await self._swapped.wait_for(lambda: self.current.revision >= revision)
         except TimeoutError:
             raise RevisionNotYetVisibleError(revision, self.current.revision) from None

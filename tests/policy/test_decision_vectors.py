@@ -1,8 +1,8 @@
 """The tables of decisions, replayed on the pure function."""
 
 import pytest
-
 from pullgate_policy import (
+    CategoryEvidence,
     CategoryNeeded,
     Decision,
     HubRepository,
@@ -11,6 +11,7 @@ from pullgate_policy import (
     organizations_concerned,
     parse_reference,
 )
+
 from tests.vectors import ORGANIZATION, Case, read_cases
 
 
@@ -18,7 +19,7 @@ def decide_case(case: Case) -> Decision:
     """The row's decision; a category is handed in once it is asked for."""
     organizations = organizations_concerned(case.identity, [ORGANIZATION])
     reference = parse_reference(case.reference)
-    known: dict[HubRepository, object] = {}
+    known: dict[HubRepository, CategoryEvidence] = {}
     while True:
         answer = decide(organizations, case.policies, case.identity, reference, known, case.now)
         if not isinstance(answer, CategoryNeeded):

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from google.protobuf import json_format, timestamp_pb2
-
-from pullgate.v1 import decision_pb2, identity_pb2, policy_admin_pb2, policy_pb2
 from pullgate_policy import (
     Category,
     CategoryEvidence,
@@ -34,6 +32,8 @@ from pullgate_policy import (
 )
 from pullgate_policy.answer import Answer
 from pullgate_policy.pins import CategoryPin
+
+from pullgate.v1 import decision_pb2, identity_pb2, policy_admin_pb2, policy_pb2
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -120,9 +120,9 @@ def answer_to_message(answer: Answer) -> decision_pb2.Decision:
         matched_rule=decision.matched_rule,
         policy_revision=answer.policy_revision,
         decision_id=answer.decision_id,
-        cacheable_for=answer.cacheable_for,
         repository="" if decision.repository is None else str(decision.repository),
     )
+    message.cacheable_for.FromTimedelta(answer.cacheable_for)
     evidence = decision.evidence
     if evidence is not None:
         message.category = decision_pb2.ImageCategory.ValueType(_CATEGORIES[evidence.category])
@@ -213,7 +213,7 @@ def pin_to_message(pin: CategoryPin) -> policy_admin_pb2.CategoryPin:
         community_class=decision_pb2.CommunityClass.ValueType(community_class),
         reason=pin.reason,
         author=pin.author,
-        written_at=pin.written_at,
+        written_at=_timestamp(pin.written_at),
     )
 
 
@@ -227,7 +227,11 @@ def stored_policy_to_message(
 ) -> policy_admin_pb2.StoredPolicy:
     """The message for a policy as it was written."""
     return policy_admin_pb2.StoredPolicy(
-        policy=policy_to_message(policy), revision=revision, author=author, written_at=written_at, comment=comment
+        policy=policy_to_message(policy),
+        revision=revision,
+        author=author,
+        written_at=_timestamp(written_at),
+        comment=comment,
     )
 
 
@@ -244,3 +248,9 @@ def stored_policy_from_message(message: policy_admin_pb2.StoredPolicy) -> tuple[
 
 def _moment(message: timestamp_pb2.Timestamp) -> datetime:
     return message.ToDatetime(tzinfo=UTC)
+
+
+def _timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
+    message = timestamp_pb2.Timestamp()
+    message.FromDatetime(moment)
+    return message

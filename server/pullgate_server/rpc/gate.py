@@ -52,8 +52,7 @@ class Gate:
         self._max_message_bytes = max_message_bytes
         self._new_error_id = new_error_id
         self._open_calls = 0
-        self._nothing_open = asyncio.Event()
-        self._nothing_open.set()
+        self._idle = asyncio.Event()
         self._streams: set[_Requests] = set()
         self._stopping = False
 
@@ -69,8 +68,9 @@ class Gate:
             requests.stop()
 
     async def idle(self) -> None:
-        """Wait until no call is open, their clean-up included."""
-        await self._nothing_open.wait()
+        """Wait until no call is open, their clean-up included. Only after `stop_streams`."""
+        if self._open_calls:
+            await self._idle.wait()
 
     def status_of(self, error: Exception) -> status_pb2.Status:
         """The status that an error inside an answer travels as, as if the call had ended with it."""
@@ -86,12 +86,12 @@ class Gate:
 
     def _unary(self, handler: UnaryHandler, request_type: type[Message]) -> Callable[..., Awaitable[bytes]]:
         async def call(data: bytes, context: Context) -> bytes:
-            self._enter()
+            self._open_calls += 1
             try:
                 caller = self._caller(context)
                 answer = await handler(self._parse(request_type, data), caller, context)
                 return answer if isinstance(answer, bytes) else answer.SerializeToString()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
                 await self._end(context, error)
             finally:
                 self._leave()
@@ -100,7 +100,7 @@ class Gate:
 
     def _stream(self, handler: StreamHandler, request_type: type[Message]) -> Callable[..., Awaitable[None]]:
         async def call(data: AsyncIterator[bytes], context: Context) -> None:
-            self._enter()
+            self._open_calls += 1
             requests = _Requests(data, lambda message: self._parse(request_type, message))
             self._streams.add(requests)
             try:
@@ -111,7 +111,7 @@ class Gate:
                     await context.write(answer if isinstance(answer, bytes) else answer.SerializeToString())
                 if requests.stopped:
                     raise ServerStoppingError
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
                 await self._end(context, error)
             finally:
                 self._streams.discard(requests)
@@ -119,14 +119,10 @@ class Gate:
 
         return call
 
-    def _enter(self) -> None:
-        self._open_calls += 1
-        self._nothing_open.clear()
-
     def _leave(self) -> None:
         self._open_calls -= 1
-        if not self._open_calls:
-            self._nothing_open.set()
+        if self._stopping and not self._open_calls:
+            self._idle.set()
 
     def _caller(self, context: Context) -> Caller:
         if self._open_calls > self._max_open_calls:

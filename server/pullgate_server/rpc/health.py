@@ -7,16 +7,15 @@ end, so that a graceful stop waits for as long as it may. Health needs no token:
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pullgate_server.rpc.gate import Context
 
-_Response = health_pb2.HealthCheckResponse
 
-
-class HealthService(health_pb2_grpc.HealthServicer):
+class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """Knows one status for the server ("") and each of its services. NOT_SERVING until told otherwise."""
 
     def __init__(self, services: Iterable[str]) -> None:
@@ -42,15 +41,15 @@ class HealthService(health_pb2_grpc.HealthServicer):
         self._ended = True
         self._tell()
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> _Response:  # noqa: N802
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:  # noqa: N802
         """The status now."""
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service} here")
-        return _Response(status=self._status(request.service))
+        return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, _context: Context
-    ) -> AsyncIterator[_Response]:
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """The status now, and whenever it has changed."""
         changed = asyncio.Event()
         self._changed.add(changed)
@@ -60,7 +59,7 @@ class HealthService(health_pb2_grpc.HealthServicer):
                 changed.clear()
                 status = self._status(request.service)
                 if status != told:
-                    yield _Response(status=status)
+                    yield health_pb2.HealthCheckResponse(status=status)
                     told = status
                 if self._ended:
                     return
@@ -68,10 +67,10 @@ class HealthService(health_pb2_grpc.HealthServicer):
         finally:
             self._changed.discard(changed)
 
-    def _status(self, service: str) -> _Response.ServingStatus.ValueType:
+    def _status(self, service: str) -> Any:
         if service not in self._services:
-            return _Response.SERVICE_UNKNOWN
-        return _Response.SERVING if self._serving else _Response.NOT_SERVING
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        return health_pb2.HealthCheckResponse.SERVING if self._serving else health_pb2.HealthCheckResponse.NOT_SERVING
 
     def _tell(self) -> None:
         for changed in self._changed:

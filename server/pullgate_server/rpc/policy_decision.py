@@ -1,13 +1,14 @@
 """PolicyDecisionService: reads the request, has it decided, and sends the answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from pullgate.v1 import policy_decision_pb2 as messages
 from pullgate.v1.identity_pb2 import Identity as IdentityMessage
 from pullgate.v1.mapping import identity_from_message
 from pullgate_policy import Identity
+
 from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
 from pullgate_server.deciding import Decider, DecisionIds
@@ -29,6 +30,9 @@ _DECISION = messages.DecideResponse.DESCRIPTOR.fields_by_name["decision"].number
 _BATCH_DECISIONS = messages.BatchDecideResponse.DESCRIPTOR.fields_by_name["decisions"].number
 _BATCH_DECISION = messages.BatchDecision.DESCRIPTOR.fields_by_name["decision"].number
 _STREAM_DECISION = messages.StreamDecideResponse.DESCRIPTOR.fields_by_name["decision"].number
+
+_SingleQuestion = messages.DecideRequest | messages.StreamDecideRequest
+_Question = _SingleQuestion | messages.BatchDecideRequest
 
 
 class PolicyDecisionService:
@@ -53,7 +57,9 @@ class PolicyDecisionService:
 
     async def Decide(self, request: messages.DecideRequest, caller: Caller, context: Context) -> bytes:  # noqa: N802
         """One image."""
-        decision = await self._decide(request, caller, _time_to_wait(context))
+        if request.min_revision:
+            await self._fresh(request.min_revision, context)
+        decision = self._again(request, caller) or await self._anew(request, caller)
         answer = field_header(_DECISION, len(decision)) + decision
         if request.request_id:
             answer += messages.DecideResponse(request_id=request.request_id).SerializeToString()
@@ -65,20 +71,20 @@ class PolicyDecisionService:
         """Many images under one snapshot; what is wrong with one reference is that reference's answer alone."""
         if len(request.references) > self._max_batch:
             raise BatchTooLargeError(len(request.references), self._max_batch)
-        snapshot = await self._decider.snapshot(request.min_revision, _time_to_wait(context))
-        question = _Question(self._decider, request.identity, request.organizations)
-        asker = self._ready.asker(caller.id, question.identity_bytes, request.organizations)
-        if not asker.answers:
-            question.check()
-        parts = []
+        snapshot = await self._fresh(request.min_revision, context)
+        asker = self._asker(request, caller)
+        question = None if asker.answers else self._read(request)
+        parts: list[bytes] = []
         now = self._clock()
         for reference in request.references:
             ready = asker.answers.get(reference)
             if ready is not None and now < ready.repeatable_until:
                 decision = ready.with_id(self._ids.next())
             else:
+                question = question or self._read(request)
                 try:
-                    decision = await self._prepare(question, asker, snapshot, reference)
+                    prepared = await self._decider.decide(snapshot, *question, reference)
+                    decision = self._ready.keep(asker, reference, prepared)
                 except Exception as error:  # noqa: BLE001 - becomes this item's status, a defect's included
                     item = messages.BatchDecision(error=self._gate.status_of(error)).SerializeToString()
                     parts += (field_header(_BATCH_DECISIONS, len(item)), item)
@@ -89,7 +95,7 @@ class PolicyDecisionService:
         return b"".join(parts)
 
     async def StreamDecide(  # noqa: N802
-        self, requests: AsyncIterator[messages.StreamDecideRequest], caller: Caller, _context: Context
+        self, requests: AsyncIterator[messages.StreamDecideRequest], caller: Caller, context: Context
     ) -> AsyncIterator[bytes]:
         """Images as they come. At most MAX_UNANSWERED are read ahead, so that a client that does not read is slowed."""
         answers: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -97,7 +103,9 @@ class PolicyDecisionService:
 
         async def answer(request: messages.StreamDecideRequest) -> None:
             try:
-                decision = await self._decide(request, caller, MAX_WAIT_FOR_REVISION)
+                if request.min_revision:
+                    await self._fresh(request.min_revision, context)
+                decision = self._again(request, caller) or await self._anew(request, caller)
                 result = field_header(_STREAM_DECISION, len(decision)) + decision
             except Exception as error:  # noqa: BLE001 - becomes this request's status, a defect's included
                 result = messages.StreamDecideResponse(error=self._gate.status_of(error)).SerializeToString()
@@ -125,43 +133,34 @@ class PolicyDecisionService:
             with suppress(asyncio.CancelledError, Exception):
                 await reader
 
-    async def _decide(
-        self, request: messages.DecideRequest | messages.StreamDecideRequest, caller: Caller, time_to_wait: float
-    ) -> bytes:
-        snapshot = await self._decider.snapshot(request.min_revision, time_to_wait)
-        question = _Question(self._decider, request.identity, request.organizations)
-        asker = self._ready.asker(caller.id, question.identity_bytes, request.organizations)
-        ready = asker.answers.get(request.reference)
-        if ready is not None and self._clock() < ready.repeatable_until:
-            return ready.with_id(self._ids.next())
-        return await self._prepare(question, asker, snapshot, request.reference)
+    def _asker(self, request: _Question, caller: Caller) -> Asker:
+        return self._ready.asker(caller.id, request.identity.SerializeToString(), request.organizations)
 
-    async def _prepare(
-        self, question: "_Question", asker: Asker, snapshot: Snapshot, reference: str
-    ) -> bytes:
-        identity, organizations = question.check()
-        prepared = await self._decider.decide(snapshot, identity, organizations, reference)
-        return self._ready.keep(asker, reference, prepared)
+    def _again(self, request: _SingleQuestion, caller: Caller) -> bytes | None:
+        """The ready answer, if there is one that still holds."""
+        ready = self._asker(request, caller).answers.get(request.reference)
+        if ready is None or self._clock() >= ready.repeatable_until:
+            return None
+        return ready.with_id(self._ids.next())
 
+    async def _anew(self, request: _SingleQuestion, caller: Caller) -> bytes:
+        """Decide, and keep the answer ready. Snapshot and asker are taken in one step, so that they belong together."""
+        asker, snapshot = self._asker(request, caller), self._decider.newest
+        prepared = await self._decider.decide(snapshot, *self._read(request), request.reference)
+        return self._ready.keep(asker, request.reference, prepared)
 
-class _Question:
-    """Who is asked about, checked only when there is no ready answer."""
+    def _read(self, request: _Question) -> tuple[Identity, tuple[str, ...]]:
+        """Who asks, and the organizations that have a say; raises what is wrong with either."""
+        identity = read_identity(request.identity)
+        return identity, self._decider.organizations(identity, request.organizations)
 
-    __slots__ = ("_asked", "_checked", "_decider", "_identity", "identity_bytes")
-
-    def __init__(self, decider: Decider, identity: IdentityMessage, asked: Sequence[str]) -> None:
-        self._decider = decider
-        self._identity = identity
-        self._asked = asked
-        self._checked: tuple[Identity, tuple[str, ...]] | None = None
-        self.identity_bytes = identity.SerializeToString()
-
-    def check(self) -> tuple[Identity, tuple[str, ...]]:
-        """The identity and the organizations that have a say; raises what is wrong with either."""
-        if self._checked is None:
-            identity = read_identity(self._identity)
-            self._checked = identity, self._decider.organizations(identity, self._asked)
-        return self._checked
+    async def _fresh(self, min_revision: int, context: Context) -> Snapshot:
+        """A snapshot at `min_revision` or later, within the call's deadline."""
+        remaining = context.time_remaining()
+        wait = MAX_WAIT_FOR_REVISION
+        if remaining is not None:
+            wait = min(wait, remaining - ANSWERING_TAKES)
+        return await self._decider.snapshot(min_revision, wait)
 
 
 def read_identity(message: IdentityMessage) -> Identity:
@@ -171,8 +170,3 @@ def read_identity(message: IdentityMessage) -> Identity:
             raise FieldInvalidError("identity.token", "is set, so the other fields of identity must be empty")
         raise IdentityTokenInvalidError
     return identity_from_message(message)
-
-
-def _time_to_wait(context: Context) -> float:
-    remaining = context.time_remaining()
-    return MAX_WAIT_FOR_REVISION if remaining is None else min(MAX_WAIT_FOR_REVISION, remaining - ANSWERING_TAKES)

@@ -5,12 +5,14 @@ figures). What is kept rests on one snapshot and one state of the categories; wh
 once. Answers that time is about to change are not kept.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pullgate.v1 import decision_pb2
 from pullgate.v1.mapping import answer_to_message
+
 from pullgate_server.deciding import DecisionIds, PreparedAnswer
 
 MAX_KEPT = 50_000
@@ -82,17 +84,16 @@ class ReadyAnswers:
             if self._kept >= MAX_KEPT:
                 self.clear()
             before, _, after = serialized.partition(_id_field(prepared.answer.decision_id))
-            asker.answers[reference] = ReadyAnswer(
-                before + _id_field(""), after, prepared.repeatable_until
-            )
+            asker.answers[reference] = ReadyAnswer(before + _id_field(""), after, prepared.repeatable_until)
             self._kept += 1
         return serialized
 
 
+@functools.lru_cache(maxsize=4096)
 def field_header(field_number: int, length: int) -> bytes:
-    """What goes before the `length` bytes of a length-delimited field (protobuf encoding, 'Length-Delimited Records')."""
+    """What goes before the bytes of a length-delimited field (protobuf.dev, Encoding, 'Length-Delimited Records')."""
     header = bytearray([field_number << 3 | _LENGTH_DELIMITED])
-    while length > 0x7F:
+    while length > 0x7F:  # noqa: PLR2004 - seven bits a byte
         header.append(length & 0x7F | 0x80)
         length >>= 7
     header.append(length)

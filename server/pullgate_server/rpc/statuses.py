@@ -11,10 +11,10 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-
 from pullgate.v1.error_pb2 import ErrorReason
 from pullgate_policy import InvalidIdentityError, InvalidPolicyError, InvalidReferenceError
 from pullgate_policy.pins import InvalidPinError
+
 from pullgate_server import errors
 
 log = structlog.get_logger()
@@ -61,9 +61,7 @@ def status_of(error: Exception, new_error_id: Callable[[], str]) -> status_pb2.S
         error_id = new_error_id()
         log.error("internal error", error_id=error_id, exc_info=error)
         message = f"internal error {error_id}; the server's log says more"
-        return _status(
-            grpc.StatusCode.INTERNAL, message, ErrorReason.ERROR_REASON_INTERNAL, {"error_id": error_id}, ()
-        )
+        return _status(grpc.StatusCode.INTERNAL, message, ErrorReason.ERROR_REASON_INTERNAL, {"error_id": error_id}, ())
     code, reason = known
     return _status(code, str(error), reason, _metadata(error), _more(error))
 

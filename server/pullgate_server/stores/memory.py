@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pullgate_policy import Policy
 from pullgate_policy.pins import CategoryPin
+
 from pullgate_server.callers import StoredToken
 from pullgate_server.errors import CategoryPinNotFoundError, RevisionStaleError, StoreUnavailableError
 from pullgate_server.stores.port import StoreContents, StoredPolicy
@@ -49,9 +50,7 @@ class MemoryStore:
         if expected_revision is not None and expected_revision != current:
             raise RevisionStaleError(policy.organization, expected_revision, current)
         self._revision += 1
-        written = StoredPolicy(
-            policy=policy, revision=self._revision, author=author, written_at=now, comment=comment
-        )
+        written = StoredPolicy(policy=policy, revision=self._revision, author=author, written_at=now, comment=comment)
         self._policies[policy.organization] = written
         return written
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pullgate_policy import Policy
 from pullgate_policy.pins import CategoryPin
+
 from pullgate_server.callers import StoredToken
 
 

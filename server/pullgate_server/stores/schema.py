@@ -9,7 +9,6 @@ SCHEMA_VERSION = "0001"
 """The newest migration; a start needs no more than this to see that a database is up to date."""
 
 
-
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment. SQLite keeps no time zones, so every moment is stored in UTC and read back as UTC."""
 

@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
+from pullgate_policy.pins import CategoryPin
 from sqlalchemy import Connection, Row, delete, event, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
-from pullgate_policy.pins import CategoryPin
 from pullgate_server.callers import Caller, CallerRole, StoredToken
 from pullgate_server.errors import CategoryPinNotFoundError, RevisionStaleError, StoreUnavailableError
 from pullgate_server.stores import schema
@@ -38,9 +38,7 @@ class SqlStore:
         async with self._transaction() as connection:
             revision = await _current_revision(connection)
             policies = await connection.execute(
-                select(schema.policies)
-                .where(schema.policies.c.revision > since)
-                .order_by(schema.policies.c.revision)
+                select(schema.policies).where(schema.policies.c.revision > since).order_by(schema.policies.c.revision)
             )
             pins = await connection.execute(select(schema.category_pins).order_by(schema.category_pins.c.name))
             return StoreContents(
@@ -79,9 +77,7 @@ class SqlStore:
                 await connection.execute(
                     update(table).where(table.c.organization == policy.organization).values(**values)
                 )
-            await connection.execute(
-                insert(schema.changes).values(kind="policy", name=policy.organization, **values)
-            )
+            await connection.execute(insert(schema.changes).values(kind="policy", name=policy.organization, **values))
         return StoredPolicy(policy=policy, revision=revision, author=author, written_at=now, comment=comment)
 
     async def put_pin(self, pin: CategoryPin) -> int:
@@ -94,9 +90,7 @@ class SqlStore:
                 "reason": pin.reason,
             }
             signed = {"author": pin.author, "written_at": pin.written_at}
-            await connection.execute(
-                delete(schema.category_pins).where(schema.category_pins.c.name == pin.name)
-            )
+            await connection.execute(delete(schema.category_pins).where(schema.category_pins.c.name == pin.name))
             await connection.execute(insert(schema.category_pins).values(name=pin.name, **words, **signed))
             await connection.execute(
                 insert(schema.changes).values(
@@ -177,9 +171,7 @@ def sqlite_engine(path: Path) -> AsyncEngine:
     organization would be without a policy.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    url = URL.create(
-        "sqlite+aiosqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"}
-    )
+    url = URL.create("sqlite+aiosqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS})
     event.listen(engine.sync_engine, "connect", _leave_transactions_to_us)
     event.listen(engine.sync_engine, "begin", _begin)
