@@ -159,6 +159,7 @@ async def compose(
         health = HealthService(service.full_name for service in SERVICES)
         decision_service, admin_service = SERVICES
         v1, v1alpha = reflection_services()
+        decisions = PolicyDecisionService(decider, ready, ids, gate, max_batch=configuration.max_batch, clock=clock)
         names = [*(service.full_name for service in (*SERVICES, v1, v1alpha)), "grpc.health.v1.Health"]
         reflection = ReflectionService(names)
 
@@ -168,10 +169,7 @@ async def compose(
 
         yield Application(
             handlers=(
-                gate.handlers(
-                    decision_service,
-                    PolicyDecisionService(decider, ready, ids, gate, max_batch=configuration.max_batch, clock=clock),
-                ),
+                gate.handlers(decision_service, decisions, {"Decide": decisions.decide_again}),
                 gate.handlers(admin_service, PolicyAdminService(Administration(store, snapshots, clock), clock)),
                 gate.handlers(v1, reflection),
                 gate.handlers(v1alpha, reflection),

@@ -6,7 +6,8 @@ which costs more than a warm decision does (docs/performance.md).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -27,6 +28,7 @@ from pullgate_server.rpc.statuses import status_of
 Request = TypeVar("Request", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
 UnaryHandler = Callable[[Any, Caller, Context], Awaitable[Message | bytes]]
+Shortcut = Callable[[bytes, Caller], bytes | None]
 StreamHandler = Callable[[AsyncIterator[Any], Caller, Context], AsyncIterator[Message | bytes]]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -56,9 +58,18 @@ class Gate:
         self._streams: set[_Requests] = set()
         self._stopping = False
 
-    def handlers(self, service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
-        """The handlers to register for `service`."""
-        handlers = {method.name: self._handler(method, getattr(servicer, method.name)) for method in service.methods}
+    def handlers(
+        self, service: ServiceDescriptor, servicer: object, shortcuts: Mapping[str, Shortcut] = MappingProxyType({})
+    ) -> grpc.GenericRpcHandler:
+        """The handlers to register for `service`.
+
+        Args:
+            shortcuts: by a unary method's name, what may know the response to a request by its bytes alone.
+        """
+        handlers = {
+            method.name: self._handler(method, getattr(servicer, method.name), shortcuts.get(method.name))
+            for method in service.methods
+        }
         return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
     def stop_streams(self) -> None:
@@ -76,19 +87,25 @@ class Gate:
         """The status that an error inside an answer travels as, as if the call had ended with it."""
         return status_of(error, self._new_error_id)
 
-    def _handler(self, method: MethodDescriptor, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+    def _handler(
+        self, method: MethodDescriptor, handler: Any, shortcut: Shortcut | None
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
         request_type = GetMessageClass(method.input_type)
         if method.client_streaming and method.server_streaming:
             return grpc.stream_stream_rpc_method_handler(self._stream(handler, request_type))
         if method.client_streaming or method.server_streaming:
             raise NotImplementedError(f"{method.full_name}: streams in one direction have no wrapper yet")
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler, request_type))
+        return grpc.unary_unary_rpc_method_handler(self._unary(handler, request_type, shortcut))
 
-    def _unary(self, handler: UnaryHandler, request_type: type[Message]) -> Callable[..., Awaitable[bytes]]:
+    def _unary(
+        self, handler: UnaryHandler, request_type: type[Message], shortcut: Shortcut | None
+    ) -> Callable[..., Awaitable[bytes]]:
         async def call(data: bytes, context: Context) -> bytes:
             self._open_calls += 1
             try:
                 caller = self._caller(context)
+                if shortcut is not None and (response := shortcut(data, caller)) is not None:
+                    return response
                 answer = await handler(self._parse(request_type, data), caller, context)
                 return answer if isinstance(answer, bytes) else answer.SerializeToString()
             except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller

@@ -59,11 +59,21 @@ class PolicyDecisionService:
         """One image."""
         if request.min_revision:
             await self._fresh(request.min_revision, context)
-        decision = self._again(request, caller) or await self._anew(request, caller)
-        answer = field_header(_DECISION, len(decision)) + decision
+        asker = self._asker(request, caller)
+        decision = self._again(request, asker) or await self._anew(request, asker)
+        header = field_header(_DECISION, len(decision))
         if request.request_id:
-            answer += messages.DecideResponse(request_id=request.request_id).SerializeToString()
-        return answer
+            return header + decision + messages.DecideResponse(request_id=request.request_id).SerializeToString()
+        if not request.min_revision:
+            asker.keep_response(request.SerializeToString(), request.reference, header)
+        return header + decision
+
+    def decide_again(self, data: bytes, caller: Caller) -> bytes | None:
+        """The response to a DecideRequest of the same bytes as an earlier one, if that still holds."""
+        ready = self._ready.response(caller.id, data)
+        if ready is None or self._clock() >= ready.repeatable_until:
+            return None
+        return ready.with_id(self._ids.next())
 
     async def BatchDecide(  # noqa: N802
         self, request: messages.BatchDecideRequest, caller: Caller, context: Context
@@ -84,7 +94,7 @@ class PolicyDecisionService:
                 question = question or self._read(request)
                 try:
                     prepared = await self._decider.decide(snapshot, *question, reference)
-                    decision = self._ready.keep(asker, reference, prepared)
+                    decision = asker.keep(reference, prepared)
                 except Exception as error:  # noqa: BLE001 - becomes this item's status, a defect's included
                     item = messages.BatchDecision(error=self._gate.status_of(error)).SerializeToString()
                     parts += (field_header(_BATCH_DECISIONS, len(item)), item)
@@ -105,7 +115,8 @@ class PolicyDecisionService:
             try:
                 if request.min_revision:
                     await self._fresh(request.min_revision, context)
-                decision = self._again(request, caller) or await self._anew(request, caller)
+                asker = self._asker(request, caller)
+                decision = self._again(request, asker) or await self._anew(request, asker)
                 result = field_header(_STREAM_DECISION, len(decision)) + decision
             except Exception as error:  # noqa: BLE001 - becomes this request's status, a defect's included
                 result = messages.StreamDecideResponse(error=self._gate.status_of(error)).SerializeToString()
@@ -136,18 +147,22 @@ class PolicyDecisionService:
     def _asker(self, request: _Question, caller: Caller) -> Asker:
         return self._ready.asker(caller.id, request.identity.SerializeToString(), request.organizations)
 
-    def _again(self, request: _SingleQuestion, caller: Caller) -> bytes | None:
+    def _again(self, request: _SingleQuestion, asker: Asker) -> bytes | None:
         """The ready answer, if there is one that still holds."""
-        ready = self._asker(request, caller).answers.get(request.reference)
+        ready = asker.answers.get(request.reference)
         if ready is None or self._clock() >= ready.repeatable_until:
             return None
         return ready.with_id(self._ids.next())
 
-    async def _anew(self, request: _SingleQuestion, caller: Caller) -> bytes:
-        """Decide, and keep the answer ready. Snapshot and asker are taken in one step, so that they belong together."""
-        asker, snapshot = self._asker(request, caller), self._decider.newest
+    async def _anew(self, request: _SingleQuestion, asker: Asker) -> bytes:
+        """Decide, and keep the answer ready.
+
+        The asker was got in the same step of the loop as the snapshot is here, so that what is kept with the one was
+        decided with the other.
+        """
+        snapshot = self._decider.newest
         prepared = await self._decider.decide(snapshot, *self._read(request), request.reference)
-        return self._ready.keep(asker, request.reference, prepared)
+        return asker.keep(request.reference, prepared)
 
     def _read(self, request: _Question) -> tuple[Identity, tuple[str, ...]]:
         """Who asks, and the organizations that have a say; raises what is wrong with either."""

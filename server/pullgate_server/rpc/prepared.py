@@ -16,7 +16,7 @@ from pullgate.v1.mapping import answer_to_message
 from pullgate_server.deciding import DecisionIds, PreparedAnswer
 
 MAX_KEPT = 50_000
-"""Answers kept; each takes about a kilobyte."""
+"""Answers, responses and askers kept. At the limit a new generation begins."""
 
 MAX_ASKER_BYTES = 4096
 """A larger identity is answered all the same, and not kept."""
@@ -42,51 +42,79 @@ class ReadyAnswer:
         return self.before_id + decision_id.encode() + self.after_id
 
 
-class Asker:
-    """The answers kept for one identity as one caller states it."""
+class _Generation:
+    """All that rests on one snapshot and one state of the categories. Dropped as a whole."""
 
-    __slots__ = ("answers",)
+    __slots__ = ("askers", "kept", "responses")
 
     def __init__(self) -> None:
+        self.askers: dict[tuple[str, bytes, tuple[str, ...]], Asker] = {}
+        self.responses: dict[tuple[str, bytes], ReadyAnswer] = {}
+        self.kept = 0
+
+
+class Asker:
+    """The answers kept for one identity as one caller states it, within one generation.
+
+    Who is deciding while the generation is dropped goes on with this object, and keeps its answer where nobody will
+    look for it any more.
+    """
+
+    __slots__ = ("_caller_id", "_generation", "answers")
+
+    def __init__(self, caller_id: str, generation: _Generation) -> None:
+        self._caller_id = caller_id
+        self._generation = generation
         self.answers: dict[str, ReadyAnswer] = {}
+
+    def keep(self, reference: str, prepared: PreparedAnswer) -> bytes:
+        """Serialize an answer, and keep it if it may be repeated and there is room."""
+        serialized = answer_to_message(prepared.answer).SerializeToString()
+        if prepared.repeatable_until is not None and self._generation.kept < MAX_KEPT:
+            before, _, after = serialized.partition(_id_field(prepared.answer.decision_id))
+            self.answers[reference] = ReadyAnswer(before + _id_field(""), after, prepared.repeatable_until)
+            self._generation.kept += 1
+        return serialized
+
+    def keep_response(self, request: bytes, reference: str, header: bytes) -> None:
+        """Keep what answers a request of these very bytes: `header`, and the answer kept about `reference`."""
+        answer = self.answers.get(reference)
+        if answer is not None and len(request) <= MAX_ASKER_BYTES and self._generation.kept < MAX_KEPT:
+            response = ReadyAnswer(header + answer.before_id, answer.after_id, answer.repeatable_until)
+            self._generation.responses[self._caller_id, request] = response
+            self._generation.kept += 1
 
 
 class ReadyAnswers:
-    """What is kept, by asker and reference as written.
+    """What is kept, by asker and reference as written, and by a request's very bytes.
 
     The key of an asker holds all that a decision depends on besides the reference: the caller, the identity's bytes
-    and the organizations asked about, each an item of its own in a tuple.
+    and the organizations asked about, each an item of its own in a tuple. A request's bytes hold all of that too.
     """
 
     def __init__(self) -> None:
-        self._askers: dict[tuple[str, bytes, tuple[str, ...]], Asker] = {}
-        self._kept = 0
+        self._generation = _Generation()
 
     def clear(self) -> None:
-        """Forget everything. Who is preparing an answer right now puts it where nobody will look."""
-        self._askers = {}
-        self._kept = 0
+        """Begin a new generation."""
+        self._generation = _Generation()
+
+    def response(self, caller_id: str, request: bytes) -> ReadyAnswer | None:
+        """The response to a request of these very bytes, if one is kept; saves parsing the request."""
+        return self._generation.responses.get((caller_id, request))
 
     def asker(self, caller_id: str, identity: bytes, organizations: Sequence[str]) -> Asker:
-        """What is kept for these inputs; what is put into it is kept as long as the inputs hold."""
+        """What is kept for these inputs."""
+        if self._generation.kept >= MAX_KEPT:
+            self.clear()
         key = (caller_id, identity, tuple(organizations))
-        asker = self._askers.get(key)
+        asker = self._generation.askers.get(key)
         if asker is None:
-            asker = Asker()
+            asker = Asker(caller_id, self._generation)
             if len(identity) <= MAX_ASKER_BYTES:
-                self._askers[key] = asker
+                self._generation.askers[key] = asker
+                self._generation.kept += 1
         return asker
-
-    def keep(self, asker: Asker, reference: str, prepared: PreparedAnswer) -> bytes:
-        """Serialize an answer, and keep it if it may be repeated."""
-        serialized = answer_to_message(prepared.answer).SerializeToString()
-        if prepared.repeatable_until is not None:
-            if self._kept >= MAX_KEPT:
-                self.clear()
-            before, _, after = serialized.partition(_id_field(prepared.answer.decision_id))
-            asker.answers[reference] = ReadyAnswer(before + _id_field(""), after, prepared.repeatable_until)
-            self._kept += 1
-        return serialized
 
 
 @functools.lru_cache(maxsize=4096)
