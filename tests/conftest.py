@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import hypothesis
 import pytest
 from pullgate.local import OPERATOR_TOKEN_FILE
 from pullgate.v1.policy_admin_pb2_grpc import PolicyAdminServiceStub
@@ -21,6 +22,11 @@ from pullgate_server.configuration import Configuration
 from pullgate_server.server import RunningServer
 from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.stores.port import Store
+
+# Tests are the same in every run; `pytest --hypothesis-profile=explore` looks further.
+hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=5000, deadline=None)
+hypothesis.settings.load_profile("default")
 
 SOON = 20.0
 """Seconds after which a test that waits for something gives up: long, because only a defect gets there."""
@@ -33,6 +39,7 @@ class Clock:
     now: datetime = datetime(2026, 6, 1, tzinfo=UTC)
 
     def __call__(self) -> datetime:
+        """The moment it stands at."""
         return self.now
 
     def advance(self, **amount: float) -> None:
@@ -68,7 +75,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Service]]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Serve:
-    """Starts servers: `async with serve(store=…, catalogue=…, max_batch=…) as service`."""
+    """Start servers: `async with serve(store=…, catalogue=…, max_batch=…) as service`."""
 
     @asynccontextmanager
     async def start(

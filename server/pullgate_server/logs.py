@@ -19,6 +19,9 @@ _SECRET_NAMES = frozenset({"token", "authorization", "password", "secret", "key"
 _TOKEN = re.compile(rf"{TOKEN_PREFIX}[0-9a-f]+")
 HIDDEN = "[hidden]"
 
+# The local variables of a traceback may hold anything, and so they stay out.
+_TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
 
 def configure_logs(form: LogFormat, stream: TextIO = sys.stderr) -> None:
     """Send all logs of this process, those of libraries from WARNING on, to `stream`."""
@@ -30,9 +33,13 @@ def configure_logs(form: LogFormat, stream: TextIO = sys.stderr) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if console:
-        last: list[Any] = [hide_secrets, structlog.dev.ConsoleRenderer(colors=on_terminal)]
+        last: list[Any] = [
+            structlog.processors.format_exc_info,
+            hide_secrets,
+            structlog.dev.ConsoleRenderer(colors=on_terminal),
+        ]
     else:
-        last = [structlog.processors.dict_tracebacks, hide_secrets, structlog.processors.JSONRenderer()]
+        last = [structlog.processors.ExceptionRenderer(_TRACEBACKS), hide_secrets, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

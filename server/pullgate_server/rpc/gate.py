@@ -175,7 +175,8 @@ class _Requests:
 
     def __init__(self, data: AsyncIterator[bytes], parse: Callable[[bytes], Message]) -> None:
         self.stopped = False
-        self._data = aiter(data)
+        self._data = data
+        self._iterator: AsyncIterator[bytes] | None = None
         self._parse = parse
         self._reader: asyncio.Task[Any] | None = None
 
@@ -191,9 +192,11 @@ class _Requests:
     async def __anext__(self) -> Message:
         if self.stopped:
             raise StopAsyncIteration
+        # Not before the first read: grpc minds an iterator that is made and not used.
+        self._iterator = self._iterator or aiter(self._data)
         self._reader = asyncio.current_task()
         try:
-            return self._parse(await anext(self._data))
+            return self._parse(await anext(self._iterator))
         except asyncio.CancelledError:
             if self.stopped and self._reader is not None:
                 self._reader.uncancel()

@@ -30,7 +30,10 @@ class ReflectionService:
         self, requests: AsyncIterator[Message], _caller: Caller, context: Context
     ) -> AsyncIterator[Message]:
         """Answers about files, symbols and services."""
-        async for response in self._servicer.ServerReflectionInfo(requests, context):
+        same_on_the_wire = (
+            reflection_pb2.ServerReflectionRequest.FromString(request.SerializeToString()) async for request in requests
+        )
+        async for response in self._servicer.ServerReflectionInfo(same_on_the_wire, context):
             yield response
 
 

@@ -1,0 +1,139 @@
+"""The server refuses to start on what cannot work, in a sentence that says what to change."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pullgate_server.configuration import Configuration
+from pullgate_server.errors import StartupError
+
+from tests.conftest import clean_environment, run_pullgate
+
+REFUSED = [
+    ({"listen": "0.0.0.0:50051"}, "give --tls-cert and --tls-key, or listen on 127.0.0.1, or say --allow-plaintext"),
+    ({"listen": "[::]:50051"}, "tokens would cross the network readably"),
+    ({"listen": "example.com:1"}, "tokens would cross the network readably"),
+    ({"listen": "127.0.0.1.evil.example:1"}, "tokens would cross the network readably"),
+    ({"listen": "127.0.0.1"}, "--listen 127.0.0.1 is not HOST:PORT or unix:PATH"),
+    ({"listen": "127.0.0.1:http"}, "is not HOST:PORT"),
+    ({"listen": "127.0.0.1:99999"}, "is not HOST:PORT"),
+    ({"listen": ":50051"}, "is not HOST:PORT"),
+    ({"tls_cert": Path("c")}, "--tls-cert is given without --tls-key"),
+    ({"tls_key": Path("k")}, "--tls-key is given without --tls-cert"),
+    ({"max_batch": 0}, "--max-batch is 0; write 1 or more"),
+    ({"store_poll": 0.0}, "--store-poll is 0.0; write a number above 0"),
+    ({"drain_delay": -1.0}, "--drain-delay is -1.0; write 0 or more"),
+]
+
+
+@pytest.mark.parametrize(("options", "told"), REFUSED)
+def test_refused(options: dict[str, Any], told: str) -> None:
+    """What contradicts itself or is unsafe is refused."""
+    with pytest.raises(StartupError, match=re.escape(told)):
+        Configuration(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"listen": "127.0.0.1:0"},
+        {"listen": "127.9.9.9:1"},
+        {"listen": "localhost:1"},
+        {"listen": "[::1]:1"},
+        {"listen": "unix:/run/pullgate.sock"},
+        {"listen": "0.0.0.0:1", "allow_plaintext": True},
+        {"listen": "0.0.0.0:1", "tls_cert": Path("c"), "tls_key": Path("k")},
+    ],
+)
+def test_accepted(options: dict[str, Any]) -> None:
+    """Plaintext is for loopback and unix sockets, and elsewhere for who asks for it."""
+    assert Configuration(**options).listen == options["listen"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--listen", "0.0.0.0:1"], "say --allow-plaintext"),
+        (["--database", "postgresql://user:hunter2@db/x"], "--database postgresql://user:***@db/x is not supported"),
+        (["--database", "nonsense"], "--database is not a URL"),
+        (["--database", "sqlite:////no/such/directory/x.db"], "cannot be used (No such file or directory)"),
+        (["--catalogue", "/no/such/file"], "the catalogue /no/such/file is not there; see --catalogue"),
+        (["--tls-cert", "/no/cert", "--tls-key", "/no/key"], "--tls-key /no/key cannot be read"),
+        (["--no-migrate"], "start once with --migrate"),
+        (["--config", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--max-batch", "many"], "'many' is not a valid integer"),
+        (["--lisen", "x"], "No such option"),
+    ],
+)
+def test_refused_on_the_command_line(tmp_path: Path, arguments: list[str], told: str) -> None:
+    """A bad configuration ends with exit code 2, one readable message, no traceback and no password."""
+    result = run_pullgate("serve", "--data-dir", str(tmp_path), *arguments)
+    message = " ".join(result.stderr.split())
+
+    assert result.returncode == 2
+    assert told in message
+    assert "Traceback" not in message
+    assert "hunter2" not in message + result.stdout
+
+
+def test_a_bad_certificate_is_never_plaintext(tmp_path: Path) -> None:
+    """Files that are no certificate end the start."""
+    (tmp_path / "c").write_text("no certificate")
+    (tmp_path / "k").write_text("-----BEGIN PRIVATE KEY-----\nnonsense\n-----END PRIVATE KEY-----\n")
+    (tmp_path / "c2").write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    for certificate in ("c", "c2"):
+        result = run_pullgate(
+            "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"),
+            "--tls-cert", str(tmp_path / certificate), "--tls-key", str(tmp_path / "k"),
+        )  # fmt: skip
+
+        assert result.returncode == 2
+        assert "cannot start" in result.stderr
+
+
+def test_a_catalogue_that_cannot_be_read_ends_the_start(tmp_path: Path) -> None:
+    """The problems of the operator's catalogue are told with their paths."""
+    (tmp_path / "catalogue.yaml").write_text("entries: [{namespace: a, category: COMUNITY, source: x}]")
+    result = run_pullgate("serve", "--data-dir", str(tmp_path))
+
+    assert result.returncode == 2
+    assert 'entries[0].category: the text "COMUNITY" is not a choice; did you mean COMMUNITY?' in result.stderr
+    assert "entries[0].retrieved_at: is missing" in result.stderr
+
+
+def test_file_environment_and_command_line(tmp_path: Path) -> None:
+    """The command line goes before the environment, and the environment before the file."""
+    config = tmp_path / "pullgate.yaml"
+    config.write_text("max_batch: 1\nmax_open_calls: 2\nstore_poll: 3.0\nlog_format: json\n")
+    script = (
+        "import sys; from pullgate_server import command\n"
+        "command.run = lambda configuration, *_: print(configuration)\n"
+        "command.asyncio.Runner = type('R', (), {'__init__': lambda *a, **k: None, '__enter__': lambda s: s, "
+        "'__exit__': lambda *a: None, 'run': lambda *a: None})\n"
+        "command.serve()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, "--config", str(config), "--store-poll", "9"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**clean_environment(), "PULLGATE_MAX_OPEN_CALLS": "8", "PULLGATE_STORE_POLL": "8"},
+    )
+
+    assert "max_batch=1," in result.stdout
+    assert "max_open_calls=8," in result.stdout
+    assert "store_poll=9.0," in result.stdout
+    assert "LogFormat.JSON" in result.stdout
+
+
+def test_an_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
+    """A mistyped option in the file is not ignored."""
+    config = tmp_path / "pullgate.yaml"
+    config.write_text("max_bach: 1\n")
+    result = run_pullgate("serve", "--config", str(config), "--data-dir", str(tmp_path))
+
+    assert result.returncode == 2
+    assert "max_bach is not an option; did you mean max_batch?" in " ".join(result.stderr.split())
