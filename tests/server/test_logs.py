@@ -47,9 +47,12 @@ def test_json_elsewhere_than_on_a_terminal() -> None:
     logging.getLogger("library").warning("careful")
     first, second = map(json.loads, lines(stream))
 
-    assert tuple(
-        first[key] for key in ("event", "organization", "revision", "level")
-    ) == ("policy written", "acme\nevil", 3, "info")
+    assert tuple(first[key] for key in ("event", "organization", "revision", "level")) == (
+        "policy written",
+        "acme\nevil",
+        3,
+        "info",
+    )
     assert (second["event"], second["level"]) == ("careful", "warning")
     assert first["timestamp"].endswith("Z")
 

@@ -148,7 +148,7 @@ async def test_a_stop_finishes_what_is_in_flight(serve: Serve, monkeypatch: pyte
         during = await anext(watch)
         go_on.set()
 
-        assert [SERVING, NOT_SERVING] == [before, during]
+        assert [before, during] == [SERVING, NOT_SERVING]
 
         assert (await call).decision.effect == 1
         await stopping
