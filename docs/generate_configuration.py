@@ -15,8 +15,7 @@ page is generated from the options' one declaration, `server/pullgate_server/con
 |---|---|---|---|---|"""
 )
 for option in options():
-    assert isinstance(option, click.Option)
-    if not option.expose_value:
+    if not isinstance(option, click.Option) or not option.expose_value:
         continue
     default = (
         "" if option.default in (None, "") else f"`{str(option.default).lower() if option.is_flag else option.default}`"

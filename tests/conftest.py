@@ -136,6 +136,7 @@ def clean_environment() -> dict[str, str]:
 
 def start_server(data_dir: Path, *options: str, environment: dict[str, str] | None = None) -> ServerProcess:
     """Start `pullgate serve` on a free port, and wait until it says that it answers."""
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("a") as log_file:
         process = subprocess.Popen(

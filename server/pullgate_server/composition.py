@@ -41,7 +41,7 @@ from pullgate_server.stores.sql import SqlStore, sqlite_engine
 
 log = structlog.get_logger()
 
-CATALOGUE_POLL_SECONDS = 0.2
+CATALOGUE_POLL_SECONDS = 0.1
 
 SERVICES = (
     policy_decision_pb2.DESCRIPTOR.services_by_name["PolicyDecisionService"],

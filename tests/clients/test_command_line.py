@@ -142,7 +142,7 @@ def test_without_an_organization(server: ServerProcess) -> None:
 
 
 def test_a_stopped_server_is_no_decision(tmp_path: Path) -> None:
-    """When nothing answers, the exit code is 3 and the message says what to do; a bad reference still explains itself."""
+    """When nothing answers, the exit code is 3 and the message says what to do; a bad reference still explains."""
     environment = {**clean_environment(), "PULLGATE_ADDRESS": "127.0.0.1:1", "PULLGATE_DATA_DIR": str(tmp_path)}
     asked = run_pullgate("decide", "--org", "acme", "nginx", environment=environment)
     bad = run_pullgate("decide", "--org", "acme", "Bad/Name", environment=environment)

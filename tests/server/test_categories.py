@@ -104,7 +104,8 @@ async def test_a_repository_goes_before_its_namespace() -> None:
         parse_catalogue(
             "entries:\n"
             "  - {namespace: vendor, category: COMMUNITY, source: x, retrieved_at: 2026-01-01T00:00:00Z}\n"
-            "  - {repository: vendor/agent, category: SPONSORED_OPEN_SOURCE, source: y, retrieved_at: 2026-01-01T00:00:00Z}"
+            "  - {repository: vendor/agent, category: SPONSORED_OPEN_SOURCE, source: y, "
+            "retrieved_at: 2026-01-01T00:00:00Z}"
         )
     )
     found = {
@@ -124,6 +125,7 @@ async def test_the_operators_entries_go_before_the_starter() -> None:
     )
     found = await Catalogue(own, starter_catalogue()).look_up(HubRepository("docker/dockerfile"))
 
+    assert found.evidence is not None
     assert Category.COMMUNITY is found.evidence.category
 
 

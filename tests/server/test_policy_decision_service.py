@@ -1,6 +1,7 @@
 """PolicyDecisionService on the wire: every field does something, and errors say what to do."""
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -395,7 +396,7 @@ async def test_a_message_may_have_its_limit_and_no_more(serve: Serve) -> None:
 async def test_bytes_that_are_no_message_are_told(serve: Serve) -> None:
     """Garbage is a bad request, not a failure of the server."""
     async with serve() as service:
-        method = service.channel.unary_unary("/pullgate.v1.PolicyDecisionService/Decide")
+        method: Any = service.channel.unary_unary("/pullgate.v1.PolicyDecisionService/Decide")
         told = await refusal_of_bytes(service, method)
 
         assert told == ("INVALID_ARGUMENT", "the request is not a pullgate.v1.DecideRequest message")
@@ -449,10 +450,9 @@ async def test_calls_without_a_known_token_are_refused(
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         ]
-        calls = [service.channel.unary_unary(path)(b"", metadata=metadata, timeout=SOON) for path in unary]
-        calls += [
-            service.channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=SOON).read() for path in streams
-        ]
+        channel: Any = service.channel
+        calls: list[Any] = [channel.unary_unary(path)(b"", metadata=metadata, timeout=SOON) for path in unary]
+        calls += [channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=SOON).read() for path in streams]
         for call in calls:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await call

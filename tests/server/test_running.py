@@ -196,8 +196,7 @@ async def test_a_health_watch_does_not_hold_up_a_stop(serve: Serve) -> None:
 
 async def take_all(watch: AsyncIterator[int], told: list[int]) -> None:
     """Note every status that still comes."""
-    async for status in watch:
-        told.append(status)
+    told.extend([status async for status in watch])
 
 
 async def test_two_servers_do_not_share_a_port(serve: Serve, tmp_path: Path) -> None:

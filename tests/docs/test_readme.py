@@ -1,0 +1,123 @@
+"""What the README tells a newcomer to type runs as written, and prints what the README says."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SOON, ServerProcess, clean_environment, start_server, stop_server
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+FIRST_FIVE_MINUTES = README.split("## The first five minutes")[1].split("\n## ")[0]
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", FIRST_FIVE_MINUTES, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty home."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[ServerProcess]:
+    """The server of that home, on a free port."""
+    server = start_server(home / ".local/share/pullgate", environment={**clean_environment(), "HOME": str(home)})
+    yield server
+    stop_server(server)
+
+
+def shell(script: str, home: Path, server: ServerProcess) -> str:
+    """What a shell prints that runs a block as it stands, but for the port and the place of this test's programs."""
+    script = script.replace("127.0.0.1:50051", server.address)
+    environment = {
+        **clean_environment(),
+        "HOME": str(home),
+        "PULLGATE_ADDRESS": server.address,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    environment.pop("XDG_DATA_HOME", None)
+    result = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment, timeout=120
+    )
+    assert "Traceback" not in result.stderr
+    assert "command not found" not in result.stderr
+    return result.stdout + result.stderr
+
+
+def test_the_first_five_minutes(home: Path, server: ServerProcess) -> None:
+    """Block after block: each is run as written, and each block of output is what the block before it printed."""
+    printed, compared = "", 0
+    for language, text in BLOCKS:
+        if language == "sh":
+            creates, end, rest = text.partition("\nEND\n")
+            printed = shell(creates + end, home, server)
+            if end:
+                wait_for_the_catalogue(server)
+                printed = shell(rest, home, server)
+        elif language == "":
+            for line in text.splitlines():
+                assert line in printed, f"{line!r} is not in\n{printed}"
+            compared += 1
+
+    assert compared == 3
+
+
+def wait_for_the_catalogue(server: ServerProcess) -> None:
+    """Until the server has read the file that was just written."""
+    deadline = time.monotonic() + SOON
+    while "catalogue read" not in server.log.read_text():
+        assert time.monotonic() < deadline, server.log.read_text()
+        time.sleep(0.02)
+
+
+def test_buf_curl_as_written(home: Path, server: ServerProcess) -> None:
+    """The commands for `buf curl` list the services and decide."""
+    (script,) = (text for language, text in BLOCKS if language == "sh" and "buf curl" in text)
+    printed = shell(script, home, server)
+
+    assert "pullgate.v1.PolicyDecisionService" in printed
+    assert '"effect": "EFFECT_ALLOW"' in printed
+
+
+def test_the_python_example(home: Path, server: ServerProcess) -> None:
+    """The example for Python runs."""
+    (script,) = (text for language, text in BLOCKS if language == "python")
+    printed = shell(f"{sys.executable} - <<'END'\n{script}\nEND", home, server)
+
+    assert "Effect.ALLOW" in printed
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    """Paths and links of the README lead somewhere."""
+    links = re.findall(r"\]\((docs/[^)#]*)\)", README)
+    paths = re.findall(r"`((?:protos|policy|server|clients|tests|docs|benchmarks)/[\w./]*)`", README)
+
+    assert [path for path in (*links, *paths) if not (ROOT / path).exists()] == []
+    file_by_file = README.split("## A Decide request, file by file")[1].split("\n## ")[0]
+    short = re.findall(r"`((?:rpc/|stores/)?[\w]+\.py|stores/)`", file_by_file)
+    assert [path for path in short if not (ROOT / "server/pullgate_server" / path).exists()] == []
+
+
+def test_the_policy_of_the_documentation_is_valid() -> None:
+    """The document in docs/policies.md is a policy."""
+    from pullgate_policy import parse_policy_yaml
+
+    (document,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/policies.md").read_text(), re.DOTALL)
+
+    assert parse_policy_yaml(document).organization == "acme"
+
+
+def test_every_reason_is_documented() -> None:
+    """docs/errors.md names every reason of the contract with its status."""
+    from pullgate.v1.error_pb2 import ErrorReason
+    from pullgate_server.rpc.statuses import ERRORS
+
+    rows = dict(re.findall(r"^\| ([A-Z_]+) \| ([A-Z_, ]+) \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE))
+    for code, reason in ERRORS.values():
+        assert ErrorReason.Name(reason).removeprefix("ERROR_REASON_") in rows[code.name].split(", ")
