@@ -23,11 +23,11 @@ from pullgate_policy import (
 )
 from pullgate_policy.answer import Answer
 
-from pullgate_cli.connecting import NO_DECISION, USAGE, connects
+from pullgate_cli.connecting import NO_DECISION, USAGE, connects, explain
 from pullgate_cli.references import explain_position, read_references
 
 if TYPE_CHECKING:
-    from pullgate_client import Client
+    import pullgate_client
 
 DENIED = 1
 """Exit code: at least one image is denied."""
@@ -76,7 +76,7 @@ Exit codes (the highest that applies):
 @connects
 def decide(
     *,
-    client: "Client",
+    client: "pullgate_client.Client",
     references: Sequence[str],
     organizations: Sequence[str],
     user: str | None,
@@ -87,6 +87,8 @@ def decide(
     as_json: bool,
 ) -> None:
     """Ask whether an identity may use images. `-` reads references from standard input, one a line."""
+    from pullgate_client import CallError
+
     if anonymous and (user or role or teams or credential):
         raise click.UsageError("--anonymous is nobody: it goes with none of --user, --role, --team and --credential")
     try:
@@ -94,7 +96,7 @@ def decide(
             ANONYMOUS
             if anonymous
             else Identity(
-                username=user or getpass.getuser(),
+                username=user or _logged_in(),
                 memberships=tuple(
                     Membership(organization=name, role=Role(role or "member"), teams=frozenset(teams))
                     for name in organizations
@@ -106,7 +108,12 @@ def decide(
         raise click.UsageError(error.problem) from error
     inputs = read_references(references)
     started = time.perf_counter()
-    results = _ask(client, identity, inputs, organizations if anonymous else ())
+    try:
+        results = _ask(client, identity, inputs, organizations if anonymous else ())
+    except CallError as error:
+        if not as_json:
+            raise
+        results = _without_answers(client, inputs, error)
     seconds = time.perf_counter() - started
     if as_json:
         for text, result in zip(inputs, results, strict=True):
@@ -119,10 +126,17 @@ def decide(
     sys.exit(max((_exit_code(result) for result in results), default=0))
 
 
-Result = "Answer | InvalidReferenceError | CallError"
+def _logged_in() -> str:
+    """The name of who runs this."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise click.UsageError("nobody is logged in here by name; say --user") from None
 
 
-def _ask(client: "Client", identity: Identity, inputs: Sequence[str], organizations: Sequence[str]) -> list[Any]:
+def _ask(
+    client: "pullgate_client.Client", identity: Identity, inputs: Sequence[str], organizations: Sequence[str]
+) -> list[Any]:
     """A result for each input, in order. What is no reference is known here and not sent."""
     results: list[Any] = [_bad_reference(text) for text in inputs]
     asked = [index for index, result in enumerate(results) if result is None]
@@ -133,6 +147,14 @@ def _ask(client: "Client", identity: Identity, inputs: Sequence[str], organizati
         for index, answer in zip(asked, answers, strict=True):
             results[index] = answer
     return results
+
+
+def _without_answers(
+    client: "pullgate_client.Client", inputs: Sequence[str], error: "pullgate_client.CallError"
+) -> list[Any]:
+    """A result for each input when the service gave no answer at all."""
+    error.message, _ = explain(error, client.connection.address, has_token=bool(client.connection.token))
+    return [_bad_reference(text) or error for text in inputs]
 
 
 def _bad_reference(text: str) -> InvalidReferenceError | None:
@@ -150,7 +172,7 @@ def _exit_code(result: Any) -> int:
         case InvalidReferenceError():
             return USAGE
         case _:
-            return NO_DECISION
+            return USAGE if result.code.name == "INVALID_ARGUMENT" else NO_DECISION
 
 
 def _data(result: Any) -> dict[str, Any]:

@@ -41,9 +41,13 @@ class Client:
     """Calls a service. Close it, or use it in a `with` statement. Safe to share between threads.
 
     Every method raises CallError when the service gives no answer.
+
+    Attributes:
+        connection: what it was made with.
     """
 
     def __init__(self, connection: Connection, *, deadline: float = DEFAULT_DEADLINE) -> None:
+        self.connection = connection
         self._channel = connection.open_channel()
         self._metadata = (("authorization", f"Bearer {connection.token}"),) if connection.token else ()
         self._deadline = deadline

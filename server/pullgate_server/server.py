@@ -28,9 +28,6 @@ TRANSPORT_MESSAGE_FACTOR = 4
 TRANSPORT_OPTIONS = (
     # Two servers on one port would each get some of the calls; a clash should be an error.
     ("grpc.so_reuseport", 0),
-    # A thousand clients that come back at one instant are let in; the defaults refuse them (docs/performance.md).
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 40_000),
 )
 
 

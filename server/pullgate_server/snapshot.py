@@ -64,8 +64,12 @@ class SnapshotKeeper:
         async with self._refreshing:
             before = self.current
             contents = await self._store.read(before.revision)
+            if contents.revision < before.revision:
+                # A backup was put in place: what was known since then never was.
+                log.warning("store went back", known=before.revision, revision=contents.revision)
+                before, contents = Snapshot(), await self._store.read(0)
             self._last_contact = self._clock()
-            if contents.revision == before.revision and before.revision > 0:
+            if before.revision and contents.revision == before.revision:
                 return before
             changed = {stored.policy.organization: stored for stored in contents.policies}
             self.current = Snapshot(

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,6 +151,17 @@ def test_a_stopped_server_is_no_decision(tmp_path: Path) -> None:
     assert (asked.returncode, bad.returncode) == (3, 2)
     assert "no service answers on 127.0.0.1:1; start one with 'pullgate serve'" in asked.stderr
     assert "uppercase" in bad.stdout
+
+
+def test_a_stopped_server_as_json(tmp_path: Path) -> None:
+    """With --json every input has its object also when nothing answers."""
+    environment = {**clean_environment(), "PULLGATE_ADDRESS": "127.0.0.1:1", "PULLGATE_DATA_DIR": str(tmp_path)}
+    result = run_pullgate("decide", "--org", "acme", "--json", "nginx", "Bad/Name", "redis", environment=environment)
+    told = [(item["input"], item["error"]["code"]) for item in map(json.loads, result.stdout.splitlines())]
+
+    assert result.returncode == 3
+    assert told == [("nginx", "UNAVAILABLE"), ("Bad/Name", "INVALID_ARGUMENT"), ("redis", "UNAVAILABLE")]
+    assert "no service answers on 127.0.0.1:1" in result.stdout
 
 
 def test_without_or_with_a_wrong_token(server: ServerProcess, tmp_path: Path) -> None:
@@ -336,6 +348,37 @@ def test_a_mistyped_command_is_told() -> None:
 
     assert result.returncode == 2
     assert "there is no command decde; did you mean decide?" in result.stderr
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+def test_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    """A server with a certificate answers who trusts it, and neither plaintext nor who does not."""
+    cert, key = certificate
+    server = start_server(tmp_path / "data", "--tls-cert", str(cert), "--tls-key", str(key))
+    try:
+        trusted = pullgate(server, "decide", "--org", "acme", "--user", "dev", "--ca", str(cert), "nginx")
+        healthy = pullgate(server, "healthcheck", "--ca", str(cert))
+        plain = pullgate(server, "decide", "--org", "acme", "--user", "dev", "nginx")
+        untrusted = pullgate(server, "decide", "--org", "acme", "--user", "dev", "--tls", "nginx")
+        half = pullgate(server, "decide", "--org", "acme", "--cert", str(cert), "nginx")
+    finally:
+        stop_server(server)
+
+    assert tuple(result.returncode for result in (trusted, healthy, plain, untrusted, half)) == (0, 0, 3, 3, 2)
+    assert "a client certificate needs its key" in half.stderr
 
 
 def test_a_server_keeps_what_it_was_told(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Categories: the catalogue file, and the cache before the sources."""
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -98,6 +99,30 @@ async def test_forgetting_asks_anew() -> None:
     assert len(source.asked) == 2
 
 
+async def test_what_was_looked_up_before_forgetting_is_not_found_after() -> None:
+    """A look-up that is still on its way when everything is forgotten leaves nothing behind."""
+    clock, asked, go_on = Clock(), asyncio.Event(), asyncio.Event()
+
+    class SlowSource(CountingSource):
+        async def look_up(self, repository: HubRepository) -> SourceAnswer:
+            answer = await super().look_up(repository)
+            asked.set()
+            await go_on.wait()
+            return answer
+
+    source = SlowSource(known(Category.COMMUNITY))
+    categories = cache(source, clock=clock)
+    early = asyncio.ensure_future(categories.category_of(HubRepository("a/b")))
+    await asked.wait()
+    source.answer = known(Category.OFFICIAL)
+    await categories.forget()
+    go_on.set()
+    await early
+    late = await categories.category_of(HubRepository("a/b"))
+
+    assert Category.OFFICIAL is late.evidence.category
+
+
 async def test_a_repository_goes_before_its_namespace() -> None:
     """A repository's own entry holds; the namespace's holds for the others; a look-alike has none."""
     catalogue = Catalogue(
@@ -115,7 +140,7 @@ async def test_a_repository_goes_before_its_namespace() -> None:
 
     community = {path: evidence.community_class for path, evidence in found.items() if evidence is not None}
 
-    assert {"vendor/agent": CommunityClass.SPONSORED_OPEN_SOURCE, "vendor/other": None} == community
+    assert community == {"vendor/agent": CommunityClass.SPONSORED_OPEN_SOURCE, "vendor/other": None}
     assert None is found["vendors/agent"] is found["vendor2/agent"]
 
 

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 from pullgate.v1 import policy_decision_pb2
+from pullgate_policy import Preset, preset_policy
 from pullgate_server.composition import World, compose
 from pullgate_server.configuration import Configuration
 from pullgate_server.deciding import Decider
@@ -101,6 +102,23 @@ async def test_a_write_by_somebody_else_is_taken_in(serve: Serve) -> None:
         after = (await service.call(service.decisions.Decide, question("a/b", min_revision=1))).decision
 
         assert (before.effect, after.effect) == (1, 2)
+
+
+async def test_a_store_that_goes_back_is_believed(serve: Serve) -> None:
+    """After a backup was put in place nothing is left of what was written since."""
+    async with serve(store=await strict_store(), store_poll=3600.0) as service:
+        snapshots, store = service.application.snapshots, service.store
+        for preset in (Preset.OPEN, Preset.STANDARD):
+            await store.put_policy(
+                preset_policy(preset, "globex"), expected_revision=None, author="t", comment="", now=service.clock()
+            )
+        await snapshots.look()
+        before = set(snapshots.current.policies)
+        store.__dict__.update((await strict_store()).__dict__)
+        await snapshots.look()
+
+        assert ({"acme", "globex"}, {"acme"}) == (before, set(snapshots.current.policies))
+        assert snapshots.current.revision == 1
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

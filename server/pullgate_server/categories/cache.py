@@ -43,10 +43,13 @@ class CategoryCache:
         self._known_for = known_for
         self._unknown_for = unknown_for
         self._clock = clock
+        self._generation = 0
 
     async def category_of(self, repository: HubRepository) -> CachedCategory:
         """What is known of the repository's category; UNKNOWN with the reason where nobody can tell."""
-        cached: CachedCategory | None = await self._cache.get(repository.path)
+        # What was looked up before `forget` and is stored after it goes under a key that nobody reads any more.
+        key = f"{self._generation}/{repository.path}"
+        cached: CachedCategory | None = await self._cache.get(key)
         now = self._clock()
         if cached is not None and now < cached.fresh_until:
             return cached
@@ -54,7 +57,7 @@ class CategoryCache:
         for source in self._sources:
             answer = await source.look_up(repository)
             if answer.outcome is Outcome.KNOWN and answer.evidence is not None:
-                return await self._remember(repository, answer.evidence, now, self._known_for)
+                return await self._remember(key, answer.evidence, now, self._known_for)
             if answer.outcome is Outcome.FAILED:
                 failures.append(f"{source.name}: {answer.detail}")
         if failures:
@@ -62,10 +65,11 @@ class CategoryCache:
             return CachedCategory(_unknown(f"could not be asked: {'; '.join(failures)}"), now)
         asked = ", ".join(source.name for source in self._sources)
         detail = f"not known to: {asked}" if asked else "there are no category sources"
-        return await self._remember(repository, _unknown(detail), now, self._unknown_for)
+        return await self._remember(key, _unknown(detail), now, self._unknown_for)
 
     async def forget(self) -> None:
         """Ask anew from now on."""
+        self._generation += 1
         await self._cache.clear()
 
     async def close(self) -> None:
@@ -73,10 +77,10 @@ class CategoryCache:
         await self._cache.close()
 
     async def _remember(
-        self, repository: HubRepository, evidence: CategoryEvidence, now: datetime, lifetime: timedelta
+        self, key: str, evidence: CategoryEvidence, now: datetime, lifetime: timedelta
     ) -> CachedCategory:
         cached = CachedCategory(evidence, now + lifetime)
-        await self._cache.set(repository.path, cached, ttl=lifetime.total_seconds())
+        await self._cache.set(key, cached, ttl=lifetime.total_seconds())
         return cached
 
 

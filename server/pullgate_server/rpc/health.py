@@ -30,8 +30,8 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         return self._serving
 
     def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - it is the status
-        """Tell everybody, from now on."""
-        if serving != self._serving:
+        """Tell everybody, from now on. Without effect after `end`."""
+        if serving != self._serving and not self._ended:
             self._serving = serving
             self._tell()
 
