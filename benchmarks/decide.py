@@ -6,6 +6,7 @@ and with --json PATH writes the figures.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -21,6 +22,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import bare_handler, load
 from pullgate.local import OPERATOR_TOKEN_FILE
 from pullgate.v1 import mapping, policy_decision_pb2
 from pullgate_client import Client, Connection
@@ -36,8 +38,6 @@ from pullgate_policy import (
     parse_reference,
     preset_policy,
 )
-
-from benchmarks import bare_handler, load
 
 BATCH = 50
 BARE = "bare handler"
@@ -75,8 +75,8 @@ class Row:
 
 
 @contextmanager
-def pullgate_server(directory: Path) -> Iterator[tuple[int, str, str]]:
-    """A server with a policy for acme; yields (process id, port, token)."""
+def pullgate_server(directory: Path) -> Iterator[tuple[int, str, str, int]]:
+    """A server with a policy for acme; yields (process id, port, token, bytes of an answer)."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pullgate_cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(directory)],
         stdout=subprocess.PIPE,
@@ -90,9 +90,11 @@ def pullgate_server(directory: Path) -> Iterator[tuple[int, str, str]]:
         token = Path(directory, OPERATOR_TOKEN_FILE).read_text().strip()
         with Client(Connection(address=f"127.0.0.1:{port}", token=token)) as client:
             client.put_policy(preset_policy(Preset.STRICT, "acme"))
-            assert client.decide(DEV, "nginx").decision.effect is Effect.ALLOW
+            answer = client.decide(DEV, "nginx")
+            assert answer.decision.effect is Effect.ALLOW
+            answer_bytes = policy_decision_pb2.DecideResponse(decision=mapping.answer_to_message(answer)).ByteSize()
             assert all(not isinstance(answer, Exception) for answer in client.decide_all(DEV, references()))
-        yield process.pid, port, token
+        yield process.pid, port, token, answer_bytes
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -126,9 +128,13 @@ def programs(ours: tuple[int, str, str], bare: tuple[int, str]) -> list[Program]
 def measure_servers(rounds: int, calls: int) -> dict[tuple[str, int], list[load.Measurement]]:
     """Every program under every load, in turn, round after round; the servers stay up throughout."""
     measured: dict[tuple[str, int], list[load.Measurement]] = {}
-    with tempfile.TemporaryDirectory() as directory, pullgate_server(Path(directory)) as ours, bare_server() as bare:
+    with contextlib.ExitStack() as servers:
+        directory = Path(servers.enter_context(tempfile.TemporaryDirectory()))
+        process_id, port, token, answer_bytes = servers.enter_context(pullgate_server(directory))
+        everybody = programs((process_id, port, token), servers.enter_context(bare_server(answer_bytes)))
         for round_number in range(rounds + 1):
-            for program in programs(ours, bare):
+            # In turn forwards and backwards, so that a drift of the machine favours neither.
+            for program in everybody if round_number % 2 else reversed(everybody):
                 count = calls // (1 if program.in_flight > 1 else 5) // (4 if program.decisions_per_call > 1 else 1)
                 result = load.run_h2load(program.target, calls=count, in_flight=program.in_flight)
                 if round_number:
@@ -163,9 +169,10 @@ def ratio(
 
 
 @contextmanager
-def bare_server() -> Iterator[tuple[int, str]]:
+def bare_server(answer_bytes: int) -> Iterator[tuple[int, str]]:
     """The bare handler, answering as many bytes as Decide does."""
-    with load.server_process([sys.executable, bare_handler.__file__], EVENT_ENGINE_OFF) as server:
+    command = [sys.executable, bare_handler.__file__, "--answer-bytes", str(answer_bytes)]
+    with load.server_process(command, EVENT_ENGINE_OFF) as server:
         yield server
 
 
@@ -183,8 +190,8 @@ def measure_pure_function(calls: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--calls", type=int, default=5_000, help="calls of one measurement with 32 in flight")
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--calls", type=int, default=3_000, help="calls of one measurement with 32 in flight")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     try:

@@ -1,6 +1,7 @@
 """Print docs/configuration.md from the options of `pullgate serve`: python docs/generate_configuration.py"""
 
 import click
+
 from pullgate_server.command import options
 
 print(

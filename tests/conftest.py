@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import hypothesis
 import pytest
+
 from pullgate.local import OPERATOR_TOKEN_FILE
 from pullgate.v1.policy_admin_pb2_grpc import PolicyAdminServiceStub
 from pullgate.v1.policy_decision_pb2_grpc import PolicyDecisionServiceStub

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
-from pullgate_policy import Category, CommunityClass
-from pullgate_policy.pins import CategoryPin, InvalidPinError
 
 from pullgate_cli.connecting import connects
+from pullgate_policy import Category, CommunityClass
+from pullgate_policy.pins import CategoryPin, InvalidPinError
 
 if TYPE_CHECKING:
     from pullgate_client import Client

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
 from pullgate.local import DEFAULT_ADDRESS, default_data_directory
 
 if TYPE_CHECKING:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from pullgate_cli.connecting import NO_DECISION, USAGE, connects, explain
+from pullgate_cli.references import explain_position, read_references
 from pullgate_policy import (
     ANONYMOUS,
     CredentialKind,
@@ -22,9 +25,6 @@ from pullgate_policy import (
     parse_reference,
 )
 from pullgate_policy.answer import Answer
-
-from pullgate_cli.connecting import NO_DECISION, USAGE, connects, explain
-from pullgate_cli.references import explain_position, read_references
 
 if TYPE_CHECKING:
     import pullgate_client

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from pullgate_policy import InvalidPolicyError, Preset, parse_policy_yaml, policy_data, policy_yaml, preset_policy
 
 from pullgate_cli.connecting import USAGE, connects
+from pullgate_policy import InvalidPolicyError, Preset, parse_policy_yaml, policy_data, policy_yaml, preset_policy
 
 if TYPE_CHECKING:
     from pullgate_client import Client, StoredPolicy

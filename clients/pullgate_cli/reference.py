@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from pullgate_policy import InvalidReferenceError, parse_reference
 
 from pullgate_cli.connecting import USAGE
 from pullgate_cli.references import explain_position, read_references
+from pullgate_policy import InvalidReferenceError, parse_reference
 
 
 @click.command(

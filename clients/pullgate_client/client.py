@@ -7,15 +7,15 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
+
 from pullgate.v1 import mapping, policy_admin_pb2, policy_decision_pb2
 from pullgate.v1.policy_admin_pb2_grpc import PolicyAdminServiceStub
 from pullgate.v1.policy_decision_pb2_grpc import PolicyDecisionServiceStub
+from pullgate_client.connection import Connection
+from pullgate_client.errors import CallError
 from pullgate_policy import Identity, Policy
 from pullgate_policy.answer import Answer
 from pullgate_policy.pins import CategoryPin
-
-from pullgate_client.connection import Connection
-from pullgate_client.errors import CallError
 
 DEFAULT_DEADLINE = 10.0
 """Seconds that a call may take."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from pullgate.local import DEFAULT_ADDRESS, OPERATOR_TOKEN_FILE, default_data_directory
 
+from pullgate.local import DEFAULT_ADDRESS, OPERATOR_TOKEN_FILE, default_data_directory
 from pullgate_client.errors import ConnectionSettingsError
 
 

@@ -7,10 +7,10 @@ write is acknowledged all the same, and becomes visible when the store is back.
 from collections.abc import Sequence
 
 import structlog
+
 from pullgate_policy import Policy
 from pullgate_policy.names import short_note
 from pullgate_policy.pins import CategoryPin
-
 from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
 from pullgate_server.errors import FieldInvalidError, PolicyNotFoundError

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from pullgate_policy.document import suggestion
 from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
-
 from pullgate_server.composition import World
 from pullgate_server.configuration import Configuration
 from pullgate_server.errors import StartupError

@@ -12,12 +12,12 @@ from pathlib import Path
 import grpc
 import structlog
 from aiocache import SimpleMemoryCache
-from pullgate.local import OPERATOR_TOKEN_FILE, default_data_directory
-from pullgate.v1 import policy_admin_pb2, policy_decision_pb2
-from pullgate_policy import InvalidCatalogueError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from pullgate.local import OPERATOR_TOKEN_FILE, default_data_directory
+from pullgate.v1 import policy_admin_pb2, policy_decision_pb2
+from pullgate_policy import InvalidCatalogueError
 from pullgate_server.administration import Administration
 from pullgate_server.callers import Authenticator, Caller, CallerRole, StoredToken, new_token, token_hash
 from pullgate_server.categories.cache import CategoryCache

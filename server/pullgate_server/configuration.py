@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pullgate.local import DEFAULT_ADDRESS
-
 from pullgate_server.errors import StartupError
 
 MAX_PORT = 65535

@@ -18,7 +18,6 @@ from pullgate_policy import (
 from pullgate_policy.answer import Answer
 from pullgate_policy.names import organization_name
 from pullgate_policy.reference import OFFICIAL_NAMESPACE
-
 from pullgate_server.categories.cache import CachedCategory, CategoryCache
 from pullgate_server.clock import Clock
 from pullgate_server.errors import FieldInvalidError, OrganizationMissingError, RevisionNotYetVisibleError

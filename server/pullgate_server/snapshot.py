@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
+
 from pullgate_policy import CategoryEvidence, HubRepository, Policy
 from pullgate_policy.pins import CategoryPin
-
 from pullgate_server.clock import Clock
 from pullgate_server.errors import RevisionNotYetVisibleError, StoreUnavailableError
 from pullgate_server.stores.port import Store, StoredPolicy

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from pullgate.local import OPERATOR_TOKEN_FILE
-
 from tests.conftest import ServerProcess, run_pullgate
 
 BUF = Path(sys.executable).parent / "buf"

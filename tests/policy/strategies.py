@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
+
 from pullgate_policy import (
     Category,
     CategoryEvidence,

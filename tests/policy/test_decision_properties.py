@@ -6,6 +6,7 @@ from datetime import datetime
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from pullgate_policy import (
     CategoryEvidence,
     CategoryNeeded,
@@ -23,7 +24,6 @@ from pullgate_policy import (
 )
 from pullgate_policy.policy import TeamGrant
 from pullgate_policy.repository_rules import RepositoryRules
-
 from tests.policy import strategies as of
 
 Categories = Mapping[HubRepository, CategoryEvidence]

@@ -1,6 +1,7 @@
 """The tables of decisions, replayed on the pure function."""
 
 import pytest
+
 from pullgate_policy import (
     CategoryEvidence,
     CategoryNeeded,
@@ -11,7 +12,6 @@ from pullgate_policy import (
     organizations_concerned,
     parse_reference,
 )
-
 from tests.vectors import ORGANIZATION, Case, read_cases
 
 

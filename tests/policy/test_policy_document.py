@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given
+
 from pullgate.v1 import mapping, policy_pb2
 from pullgate_policy import (
     InvalidPolicyError,
@@ -13,7 +14,6 @@ from pullgate_policy import (
     policy_yaml,
 )
 from pullgate_policy.presets import preset_policy
-
 from tests.policy.strategies import policies
 
 PROBLEMS = [

@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pullgate_policy import InvalidReferenceError, parse_reference
 from pullgate_policy.reference import DOCKER_HUB_HOSTS, MAX_REFERENCE_LENGTH, canonical_registry
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import structlog
 from aiocache import SimpleMemoryCache
+
 from pullgate_policy import Category, CategoryEvidence, CommunityClass, HubRepository, InvalidCatalogueError
 from pullgate_server.categories.cache import CategoryCache
 from pullgate_server.categories.catalogue import Catalogue, parse_catalogue, starter_catalogue
 from pullgate_server.categories.catalogue_file import CatalogueFile
 from pullgate_server.categories.port import ABSENT, Outcome, SourceAnswer
-
 from tests.conftest import Clock
 
 ENTRY = "{namespace: someuser, category: COMMUNITY, source: x, retrieved_at: 2026-01-01T00:00:00Z}"

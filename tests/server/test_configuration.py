@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from pullgate_server.configuration import Configuration
 from pullgate_server.errors import StartupError
-
 from tests.conftest import clean_environment, run_pullgate
 
 REFUSED = [

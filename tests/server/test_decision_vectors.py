@@ -3,10 +3,10 @@
 import grpc
 import pytest
 import yaml
+
 from pullgate.v1 import decision_pb2, mapping, policy_decision_pb2
 from pullgate_policy import Category, CategoryEvidence, CommunityClass
 from pullgate_server.stores.memory import MemoryStore
-
 from tests.conftest import Clock, Serve, Service
 from tests.vectors import ORGANIZATION, Case, read_cases
 

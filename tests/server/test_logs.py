@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+
 from pullgate_server.callers import Authenticator, new_token
 from pullgate_server.configuration import LogFormat
 from pullgate_server.errors import TokenInvalidError

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect
+
 from pullgate_policy import Preset, preset_policy
 from pullgate_server.errors import StartupError
 from pullgate_server.stores import schema
 from pullgate_server.stores.migration import MIGRATIONS, bring_up_to_date
 from pullgate_server.stores.sql import SqlStore, sqlite_engine
-from sqlalchemy import Connection, inspect
-
 from tests.conftest import Clock
 
 

@@ -4,9 +4,9 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
 from pullgate.v1 import decision_pb2, mapping, policy_admin_pb2, policy_pb2
 from pullgate_policy import Preset, preset_policy
-
 from tests.conftest import Serve, Service
 from tests.server.test_policy_decision_service import question, refusal
 

@@ -7,11 +7,11 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
 from pullgate.v1 import decision_pb2, identity_pb2, policy_decision_pb2
 from pullgate_policy import Preset, parse_policy_yaml, preset_policy
 from pullgate_server.composition import SERVICES
 from pullgate_server.stores.memory import MemoryStore
-
 from tests.conftest import SOON, Clock, Serve, Service
 
 DEV = identity_pb2.Identity(username="dev", memberships=[identity_pb2.Membership(organization="acme")])

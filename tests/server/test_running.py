@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
+
 from pullgate.v1 import policy_decision_pb2
 from pullgate_policy import Preset, preset_policy
 from pullgate_server.composition import World, compose
@@ -20,7 +21,6 @@ from pullgate_server.deciding import Decider
 from pullgate_server.errors import StartupError
 from pullgate_server.server import RunningServer
 from pullgate_server.stores.memory import MemoryStore
-
 from tests.conftest import SOON, Clock, Serve, Service
 from tests.server.test_policy_decision_service import DEV, question, strict_store
 

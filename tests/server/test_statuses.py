@@ -8,13 +8,13 @@ import pytest
 import structlog
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
 from pullgate.v1 import error_pb2, policy_decision_pb2
 from pullgate_policy import errors as policy_errors
 from pullgate_policy import pins
 from pullgate_server import errors
 from pullgate_server.deciding import Decider
 from pullgate_server.rpc.statuses import ERRORS, status_of
-
 from tests.conftest import SOON, Serve
 from tests.server.test_policy_decision_service import DEV, question, strict_store
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+
 from pullgate_policy import Category, CommunityClass, Policy, Preset, preset_policy
 from pullgate_policy.pins import CategoryPin
 from pullgate_server.callers import Caller, CallerRole, StoredToken
@@ -15,7 +16,6 @@ from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.stores.migration import bring_up_to_date
 from pullgate_server.stores.port import Store
 from pullgate_server.stores.sql import SqlStore, sqlite_engine
-
 from tests.policy import strategies as of
 
 NOW = datetime(2026, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from pullgate_policy import (
     ANONYMOUS,
     Category,

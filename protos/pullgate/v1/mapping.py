@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from google.protobuf import json_format, timestamp_pb2
+
+from pullgate.v1 import decision_pb2, identity_pb2, policy_admin_pb2, policy_pb2
 from pullgate_policy import (
     Category,
     CategoryEvidence,
@@ -32,8 +34,6 @@ from pullgate_policy import (
 )
 from pullgate_policy.answer import Answer
 from pullgate_policy.pins import CategoryPin
-
-from pullgate.v1 import decision_pb2, identity_pb2, policy_admin_pb2, policy_pb2
 
 E = TypeVar("E", bound=enum.Enum)
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import structlog
 from aiocache.base import BaseCache
-from pullgate_policy import Category, CategoryEvidence, HubRepository
 
+from pullgate_policy import Category, CategoryEvidence, HubRepository
 from pullgate_server.categories.port import CategorySource, Outcome
 from pullgate_server.clock import Clock
 

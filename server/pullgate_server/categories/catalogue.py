@@ -28,7 +28,6 @@ from pullgate_policy.document import Choice, ListOf, Record, Text, Timestamp, wr
 from pullgate_policy.names import namespace_name, short_note
 from pullgate_policy.reference import is_repository_path
 from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
-
 from pullgate_server.categories.port import ABSENT, Outcome, SourceAnswer
 
 

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import structlog
-from pullgate_policy import InvalidCatalogueError
 
+from pullgate_policy import InvalidCatalogueError
 from pullgate_server.categories.catalogue import Catalogue, CatalogueEntry, read_catalogue
 
 log = structlog.get_logger()

@@ -3,7 +3,6 @@
 from pullgate.v1 import policy_admin_pb2 as messages
 from pullgate.v1.mapping import pin_from_message, pin_to_message, policy_from_message, stored_policy_to_message
 from pullgate_policy.names import organization_name
-
 from pullgate_server.administration import Administration
 from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock

@@ -8,7 +8,6 @@ from pullgate.v1 import policy_decision_pb2 as messages
 from pullgate.v1.identity_pb2 import Identity as IdentityMessage
 from pullgate.v1.mapping import identity_from_message
 from pullgate_policy import Identity
-
 from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
 from pullgate_server.deciding import Decider, DecisionIds

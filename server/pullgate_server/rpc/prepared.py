@@ -12,7 +12,6 @@ from datetime import datetime
 
 from pullgate.v1 import decision_pb2
 from pullgate.v1.mapping import answer_to_message
-
 from pullgate_server.deciding import DecisionIds, PreparedAnswer
 
 MAX_KEPT = 50_000

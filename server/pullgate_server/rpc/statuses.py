@@ -11,10 +11,10 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+
 from pullgate.v1.error_pb2 import ErrorReason
 from pullgate_policy import InvalidIdentityError, InvalidPolicyError, InvalidReferenceError
 from pullgate_policy.pins import InvalidPinError
-
 from pullgate_server import errors
 
 log = structlog.get_logger()

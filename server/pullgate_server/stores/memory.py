@@ -5,7 +5,6 @@ from datetime import datetime
 
 from pullgate_policy import Policy
 from pullgate_policy.pins import CategoryPin
-
 from pullgate_server.callers import StoredToken
 from pullgate_server.errors import CategoryPinNotFoundError, RevisionStaleError, StoreUnavailableError
 from pullgate_server.stores.port import StoreContents, StoredPolicy

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from pullgate_policy import Policy
 from pullgate_policy.pins import CategoryPin
-
 from pullgate_server.callers import StoredToken
 
 

@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
-from pullgate_policy.pins import CategoryPin
 from sqlalchemy import Connection, Row, delete, event, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
+from pullgate_policy.pins import CategoryPin
 from pullgate_server.callers import Caller, CallerRole, StoredToken
 from pullgate_server.errors import CategoryPinNotFoundError, RevisionStaleError, StoreUnavailableError
 from pullgate_server.stores import schema
