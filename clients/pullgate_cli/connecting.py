@@ -78,7 +78,9 @@ def connects(command: Callable[..., Any]) -> Callable[..., Any]:
         from pullgate_client import CallError, Client, Connection, ConnectionSettingsError
         from pullgate_client.connection import local_token
 
-        token = token or local_token(data_dir or default_data_directory(os.environ))
+        token = (token or "").strip() or local_token(address, data_dir or default_data_directory(os.environ))
+        if not token.isascii() or not token.isprintable():
+            raise click.UsageError("the token has characters that no token has; was it copied whole?")
         connection = Connection(address=address, token=token, tls=tls, ca=ca, cert=cert, key=key)
         try:
             with Client(connection) as client:

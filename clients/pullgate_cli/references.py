@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+import click
+
 from pullgate_policy import InvalidReferenceError
 
 
@@ -14,6 +16,8 @@ def read_references(arguments: Sequence[str]) -> list[str]:
             references.extend(line for raw in sys.stdin if (line := raw.rstrip("\r\n")).strip())
         else:
             references.append(argument)
+    if not references:
+        raise click.UsageError("standard input holds no references")
     return references
 
 

@@ -86,14 +86,23 @@ class Client:
     def decide_all(
         self, identity: Identity, references: Sequence[str], *, organizations: Sequence[str] = ()
     ) -> Iterator[Answer | CallError]:
-        """An answer, or why there is none, for each reference in order; sent in batches."""
-        for start in range(0, len(references), MAX_BATCH):
+        """An answer, or why there is none, for each reference in order; in batches as large as the service takes."""
+        start, size = 0, MAX_BATCH
+        while start < len(references):
             request = policy_decision_pb2.BatchDecideRequest(
                 identity=mapping.identity_to_message(identity),
-                references=references[start : start + MAX_BATCH],
+                references=references[start : start + size],
                 organizations=organizations,
             )
-            for item in self._call(self._decisions.BatchDecide, request).decisions:
+            try:
+                decisions = self._call(self._decisions.BatchDecide, request).decisions
+            except CallError as error:
+                if error.reason != "BATCH_TOO_LARGE" or size == 1:
+                    raise
+                size //= 2
+                continue
+            start += size
+            for item in decisions:
                 if item.HasField("error"):
                     yield CallError.from_status(item.error)
                 else:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import grpc
 
-from pullgate.local import DEFAULT_ADDRESS, OPERATOR_TOKEN_FILE, default_data_directory
+from pullgate.local import DEFAULT_ADDRESS, OPERATOR_TOKEN_FILE, default_data_directory, is_local
 from pullgate_client.errors import ConnectionSettingsError
+
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+"""A policy may be as large as a request may be, and an answer somewhat larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +39,11 @@ class Connection:
         def path(name: str) -> Path | None:
             return Path(environment[name]) if environment.get(name) else None
 
+        address = environment.get("PULLGATE_ADDRESS") or DEFAULT_ADDRESS
         return cls(
-            address=environment.get("PULLGATE_ADDRESS") or DEFAULT_ADDRESS,
-            token=environment.get("PULLGATE_TOKEN") or local_token(default_data_directory(environment)),
+            address=address,
+            token=environment.get("PULLGATE_TOKEN", "").strip()
+            or local_token(address, default_data_directory(environment)),
             tls=environment.get("PULLGATE_TLS", "").lower() in {"1", "true", "yes", "on"},
             ca=path("PULLGATE_CA"),
             cert=path("PULLGATE_CERT"),
@@ -47,7 +52,10 @@ class Connection:
 
     def open_channel(self) -> grpc.Channel:
         """A channel; raises ConnectionSettingsError."""
-        options = [("grpc.primary_user_agent", "pullgate-client")]
+        options = [
+            ("grpc.primary_user_agent", "pullgate-client"),
+            ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+        ]
         if not (self.tls or self.ca or self.cert or self.key):
             return grpc.insecure_channel(self.address, options=options)
         if (self.cert is None) != (self.key is None):
@@ -58,11 +66,16 @@ class Connection:
         return grpc.secure_channel(self.address, credentials, options=options)
 
 
-def local_token(data_directory: Path) -> str:
-    """The operator token that a server on this machine left in its data directory; empty if there is none to read."""
+def local_token(address: str, data_directory: Path) -> str:
+    """The operator token that a server on this machine left in its data directory.
+
+    Empty if there is none to read, and for an address on another machine, whose business the token is not.
+    """
     try:
+        if not is_local(address):
+            return ""
         return Path(data_directory, OPERATOR_TOKEN_FILE).read_text(encoding="utf-8").strip()
-    except OSError:
+    except (OSError, ValueError):
         return ""
 
 

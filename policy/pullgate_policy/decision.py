@@ -8,6 +8,7 @@ The rules are tried in the order in which they stand in `_judge`; the first that
 product: owners before lists, blocklist before allowlist, lists before categories.
 """
 
+import dataclasses
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Decision:
         repository: the Docker Hub repository that was judged; None if it is none.
         organization: whose policy this is.
         matched_rule: where in the policy the rule stands.
-        valid_until: when time alone may change the answer; None for never.
+        valid_until: when time alone may change the answer, in whichever organization; None for never.
     """
 
     effect: Effect
@@ -123,11 +124,19 @@ def decide(
         decision = _decide_in(organization, policies.get(organization), identity, reference, categories, now)
         if isinstance(decision, CategoryNeeded):
             return decision
-        if decision.effect is Effect.DENY:
-            return decision
         decisions.append(decision)
+        if decision.effect is Effect.DENY:
+            break
     if len(decisions) == 1:
         return decisions[0]
+    changes = [decision.valid_until for decision in decisions if decision.valid_until is not None]
+    return dataclasses.replace(_named(decisions), valid_until=min(changes, default=None))
+
+
+def _named(decisions: Sequence[Decision]) -> Decision:
+    """Of several organizations' decisions the one that the answer names; a denial is the last of them."""
+    if decisions[-1].effect is Effect.DENY:
+        return decisions[-1]
     by_policy = (decision for decision in decisions if decision.reason in _DECIDED_BY_POLICY)
     monitored = (decision for decision in decisions if not decision.enforced)
     return next(by_policy, None) or next(monitored, None) or decisions[0]

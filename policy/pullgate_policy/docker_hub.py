@@ -75,8 +75,9 @@ def hub_repository(reference: Reference, mirrors: tuple[Mirror, ...] = ()) -> Hu
     if not mirrors:
         return None
     registry = canonical_registry(reference.registry) or reference.registry
-    for mirror in mirrors:
-        path = mirror.repository_path(registry, reference.path)
-        if path is not None:
-            return HubRepository(path if "/" in path else f"{OFFICIAL_NAMESPACE}/{path}")
-    return None
+    paths = (mirror.repository_path(registry, reference.path) for mirror in mirrors)
+    # Of mirrors within each other the innermost counts: it leaves the shortest path.
+    path = min((path for path in paths if path is not None), key=len, default=None)
+    if path is None:
+        return None
+    return HubRepository(path if "/" in path else f"{OFFICIAL_NAMESPACE}/{path}")

@@ -169,7 +169,11 @@ class Timestamp:
         if moment.tzinfo is None:
             problems.append(Problem(path, f"{describe(data)} has no time zone; write it as 2027-01-01T00:00:00Z"))
             return None
-        return moment.astimezone(UTC)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            problems.append(Problem(path, f"{describe(data)} is out of range"))
+            return None
 
     def write(self, value: datetime | None) -> Plain:
         """With Z for UTC, the form RFC 3339 and protobuf's JSON share."""

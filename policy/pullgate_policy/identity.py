@@ -78,6 +78,8 @@ class Identity:
                     team_name(team)
                 except ValueError as error:
                     raise InvalidIdentityError(f"memberships[{index}].teams", f"{shown(team)} {error}") from error
+        if not self.username.isprintable():
+            raise InvalidIdentityError("username", f"{shown(self.username)} has characters that cannot be printed")
         if self.memberships and not self.username:
             raise InvalidIdentityError("username", "is empty, and nobody cannot be a member of an organization")
 

@@ -1,7 +1,13 @@
 """The grammar of names and notes in policies: each reads a text, or raises ValueError saying what it is not."""
 
 from pullgate_policy.errors import shown
-from pullgate_policy.reference import canonical_registry, is_path_component
+from pullgate_policy.reference import (
+    OFFICIAL_NAMESPACE,
+    canonical_registry,
+    is_path_component,
+    is_read_as_registry,
+    is_repository_path,
+)
 
 MAX_NOTE_LENGTH = 1000
 """Characters of a help text or a reason: it is shown in a terminal."""
@@ -11,6 +17,8 @@ def organization_name(text: str) -> str:
     """An organization's name. It is also a Docker Hub namespace, so it follows that grammar."""
     if not text:
         raise ValueError("is empty; write the organization's name, such as acme")
+    if text == OFFICIAL_NAMESPACE:
+        raise ValueError("is the namespace of Docker Official Images, and no organization's")
     if not is_path_component(text):
         if is_path_component(text.lower()):
             raise ValueError(f"is not lowercase; write {shown(text.lower())}")
@@ -20,8 +28,24 @@ def organization_name(text: str) -> str:
 
 def namespace_name(text: str) -> str:
     """A namespace of Docker Hub."""
+    if is_read_as_registry(text):
+        raise ValueError("is read as a registry, and no namespace of Docker Hub is")
     if not is_path_component(text):
         raise ValueError("is not a Docker Hub namespace: lowercase letters and digits, separated by . _ __ or dashes")
+    return text
+
+
+def own_namespace(text: str) -> str:
+    """A namespace of Docker Hub that can be an organization's own."""
+    if text == OFFICIAL_NAMESPACE:
+        raise ValueError("is the namespace of Docker Official Images, and no organization's")
+    return namespace_name(text)
+
+
+def hub_name(text: str) -> str:
+    """A namespace of Docker Hub or a repository in one, such as grafana or grafana/loki."""
+    if not is_repository_path(text) or is_read_as_registry(text.partition("/")[0]):
+        raise ValueError("is not a namespace or repository of Docker Hub, such as grafana or grafana/loki")
     return text
 
 

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from pullgate_policy.category import Category, CategoryEvidence, CommunityClass
 from pullgate_policy.errors import PullgateError, shown
-from pullgate_policy.names import short_note
-from pullgate_policy.reference import DOCKER_HUB, is_repository_path
+from pullgate_policy.names import hub_name, short_note
+from pullgate_policy.reference import DOCKER_HUB
 
 
 class InvalidPinError(PullgateError):
@@ -53,8 +53,10 @@ class CategoryPin:
     ) -> "CategoryPin":
         """A pin from what somebody asked for; raises InvalidPinError."""
         name = name.removeprefix(f"{DOCKER_HUB}/")
-        if not is_repository_path(name):
-            raise InvalidPinError("name", f"{shown(name)} is not a namespace or repository of Docker Hub")
+        try:
+            hub_name(name)
+        except ValueError as error:
+            raise InvalidPinError("name", f"{shown(name)} {error}") from error
         if category is None or category in {Category.ORGANIZATION, Category.UNKNOWN}:
             raise InvalidPinError("category", "write OFFICIAL, VERIFIED_PUBLISHER or COMMUNITY")
         if community_class is not None and category is not Category.COMMUNITY:

@@ -19,7 +19,7 @@ from pullgate_policy.document import (
     Text,
     written,
 )
-from pullgate_policy.names import namespace_name, organization_name, registry_host, short_note, team_name
+from pullgate_policy.names import organization_name, own_namespace, registry_host, short_note, team_name
 from pullgate_policy.repository_rules import AllowedRepository, BlockedRepository, RepositoryRules, RuleList
 
 
@@ -165,7 +165,7 @@ class DockerHub:
         mirrors: tried in order.
     """
 
-    namespaces: frozenset[str] = written(SetOf(Text(namespace_name)), default=frozenset())
+    namespaces: frozenset[str] = written(SetOf(Text(own_namespace)), default=frozenset())
     mirrors: tuple[Mirror, ...] = written(ListOf(Text(Mirror.parse)), default=())
 
 

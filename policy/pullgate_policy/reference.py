@@ -146,6 +146,11 @@ def is_image_id(text: str) -> bool:
     return DIGEST_HEX_LENGTHS.get(algorithm) == len(encoded) and re.fullmatch(r"[a-f0-9]+", encoded) is not None
 
 
+def is_read_as_registry(first: str) -> bool:
+    """Whether the first of several components is a registry (splitDockerDomain in normalize.go)."""
+    return first == "localhost" or "." in first or ":" in first or first.lower() != first
+
+
 def is_path_component(text: str) -> bool:
     """Whether `text` can stand between two slashes of a repository path, as a namespace does."""
     return len(text) <= MAX_PATH_LENGTH and _path_component.fullmatch(text) is not None
@@ -174,8 +179,7 @@ def canonical_registry(host: str) -> str | None:
 def _split_registry(text: str) -> tuple[str, int]:
     """The registry of `text` and where the rest begins (splitDockerDomain in normalize.go)."""
     first, slash, _ = text.partition("/")
-    is_registry = slash and (first == "localhost" or "." in first or ":" in first or first.lower() != first)
-    if not is_registry:
+    if not slash or not is_read_as_registry(first):
         return DOCKER_HUB, 0
     if text[len(first) :].startswith("//") and first.endswith(":"):
         problem = "it is a web address; write the image without a scheme, such as docker.io/library/nginx"

@@ -10,7 +10,7 @@ from pullgate_policy.docker_hub import HubRepository
 from pullgate_policy.document import ListOf, Plain, Record, SetOf, Text, Timestamp, written
 from pullgate_policy.errors import InvalidReferenceError, Problem
 from pullgate_policy.names import short_note, team_name
-from pullgate_policy.reference import DOCKER_HUB, is_path_component, parse_reference
+from pullgate_policy.reference import DOCKER_HUB, is_path_component, is_read_as_registry, parse_reference
 
 _TAG_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-*")
 
@@ -38,8 +38,8 @@ class RepositoryPattern:
         path = name.removeprefix(f"{DOCKER_HUB}/")
         namespace, slash, rest = path.partition("/")
         if slash and rest == "*":
-            if not is_path_component(namespace):
-                raise ValueError("is not a namespace followed by /*, such as bitnami/*")
+            if not is_path_component(namespace) or is_read_as_registry(namespace):
+                raise ValueError("is not a namespace of Docker Hub followed by /*, such as bitnami/*")
         elif "*" in path:
             raise ValueError("has a * that does not stand for a whole namespace's repositories, as in bitnami/*")
         else:

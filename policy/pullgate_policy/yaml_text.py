@@ -78,6 +78,8 @@ def _check_events(text: str) -> None:
             raise _problem(
                 "anchors and aliases (& and *) are not read; write the value out, or put it in quotes", event.start_mark
             )
+        if getattr(event, "tag", None) is not None:
+            raise _problem("tags (!) are not read; write the value plainly, or put it in quotes", event.start_mark)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_YAML_DEPTH:

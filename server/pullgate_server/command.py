@@ -8,6 +8,7 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_li
 import asyncio
 import dataclasses
 import enum
+import shlex
 import sys
 import types
 import typing
@@ -17,6 +18,7 @@ from typing import Any
 
 import click
 
+from pullgate.local import DEFAULT_ADDRESS, default_data_directory
 from pullgate_policy.document import suggestion
 from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
 from pullgate_server.composition import World
@@ -99,9 +101,9 @@ def _option(field: "dataclasses.Field[Any]", hint: Any) -> click.Option:
 
 def _announce(address: str, directory: Path) -> None:
     program = sys.argv[0]
-    given = [] if address == Configuration().listen else [f"--address {address}"]
-    if "PULLGATE_DATA_DIR" in os.environ or any(argument.startswith("--data-dir") for argument in sys.argv):
-        given.append(f"--data-dir {directory}")
+    given = [] if address == DEFAULT_ADDRESS else [f"--address {address}"]
+    if directory != default_data_directory({**os.environ, "PULLGATE_DATA_DIR": ""}):
+        given.append(f"--data-dir {shlex.quote(str(directory))}")
     where = "".join(f" {part}" for part in given)
     click.echo(
         f"\npullgate {version('pullgate')} answers on {click.style(address, bold=True)}; data in {directory}. "

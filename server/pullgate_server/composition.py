@@ -65,6 +65,7 @@ class Application:
     health: HealthService
     gate: Gate
     snapshots: SnapshotKeeper
+    ready: ReadyAnswers
     background: tuple[Callable[[], Awaitable[None]], ...]
     """Each is called again and again, by `repeat`."""
 
@@ -177,6 +178,7 @@ async def compose(
             health=health,
             gate=gate,
             snapshots=snapshots,
+            ready=ready,
             background=(
                 repeat(look_at_store, configuration.store_poll),
                 repeat(catalogue_file.look, CATALOGUE_POLL_SECONDS),

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pullgate.local import DEFAULT_ADDRESS
+from pullgate.local import DEFAULT_ADDRESS, is_local
 from pullgate_server.errors import StartupError
 
-MAX_PORT = 65535
+MAX_SECONDS = 10 * 365 * 86400
 
 
 class LogFormat(enum.Enum):
@@ -68,7 +68,7 @@ class Configuration:
         False, "Serve without TLS on an address that other machines can reach. Tokens then cross the network readably."
     )
     max_open_calls: int = option(1000, "Calls that may be open at once; more are refused with RESOURCE_EXHAUSTED.")
-    max_message_bytes: int = option(1024 * 1024, "The largest request that is read.", unit="bytes")
+    max_message_bytes: int = option(4 * 1024 * 1024, "The largest request that is read.", unit="bytes")
     max_batch: int = option(500, "The most references in one BatchDecide.")
     store_poll: float = option(
         1.0, "How often the database is asked whether it is there and has anything new.", unit="seconds"
@@ -89,34 +89,31 @@ class Configuration:
 
     def __post_init__(self) -> None:
         for name in ("known_category_ttl", "unknown_category_ttl", "store_poll", "store_grace"):
-            if getattr(self, name) <= 0:
-                raise StartupError(f"--{name.replace('_', '-')} is {getattr(self, name)}; write a number above 0")
+            if not 0 < getattr(self, name) <= MAX_SECONDS:
+                raise StartupError(
+                    f"{_flag(name)} is {getattr(self, name)}; write seconds above 0, at most {MAX_SECONDS}"
+                )
         for name in ("cacheable_for", "drain_delay", "stop_grace"):
-            if getattr(self, name) < 0:
-                raise StartupError(f"--{name.replace('_', '-')} is {getattr(self, name)}; write 0 or more")
+            if not 0 <= getattr(self, name) <= MAX_SECONDS:
+                raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write seconds from 0 to {MAX_SECONDS}")
         for name in ("max_open_calls", "max_message_bytes", "max_batch"):
             if getattr(self, name) < 1:
-                raise StartupError(f"--{name.replace('_', '-')} is {getattr(self, name)}; write 1 or more")
+                raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write 1 or more")
         if (self.tls_cert is None) != (self.tls_key is None):
             missing, given = ("--tls-key", "--tls-cert") if self.tls_key is None else ("--tls-cert", "--tls-key")
             raise StartupError(f"{given} is given without {missing}; give both, or neither")
-        if not self.tls_cert and not self.allow_plaintext and not is_local(self.listen):
+        if not self._is_local() and not self.tls_cert and not self.allow_plaintext:
             raise StartupError(
                 f"--listen {self.listen} can be reached by other machines, and tokens would cross the network "
                 "readably: give --tls-cert and --tls-key, or listen on 127.0.0.1, or say --allow-plaintext"
             )
 
-
-def is_local(address: str) -> bool:
-    """Whether only this machine can reach a gRPC listening address."""
-    if address.startswith("unix:"):
-        return True
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > MAX_PORT:
-        raise StartupError(f"--listen {address} is not HOST:PORT or unix:PATH")
-    return host in {"localhost", "[::1]"} or _is_loopback_v4(host)
+    def _is_local(self) -> bool:
+        try:
+            return is_local(self.listen)
+        except ValueError as error:
+            raise StartupError(f"--listen {self.listen} {error}") from error
 
 
-def _is_loopback_v4(host: str) -> bool:
-    parts = host.split(".")
-    return len(parts) == 4 and parts[0] == "127" and all(part.isdigit() for part in parts)  # noqa: PLR2004
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

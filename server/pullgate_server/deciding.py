@@ -16,6 +16,7 @@ from pullgate_policy import (
     parse_reference,
 )
 from pullgate_policy.answer import Answer
+from pullgate_policy.errors import shown
 from pullgate_policy.names import organization_name
 from pullgate_policy.reference import OFFICIAL_NAMESPACE
 from pullgate_server.categories.cache import CachedCategory, CategoryCache
@@ -97,7 +98,7 @@ class Decider:
             try:
                 organization_name(organization)
             except ValueError as error:
-                raise FieldInvalidError(f"organizations[{index}]", f'"{organization}" {error}') from error
+                raise FieldInvalidError(f"organizations[{index}]", f"{shown(organization)} {error}") from error
         organizations = organizations_concerned(identity, asked)
         if not organizations:
             raise OrganizationMissingError

@@ -18,6 +18,8 @@
 Errors of `pullgate_policy` (references, policies, identities, pins) pass through as they are.
 """
 
+from pullgate_policy.errors import shown
+
 
 class ServiceError(Exception):
     """Root of the errors that the service itself raises for a caller."""
@@ -100,7 +102,7 @@ class CategoryPinNotFoundError(ServiceError):
     """Nothing is pinned under the name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is not pinned")
+        super().__init__(f"{shown(name)} is not pinned")
 
 
 class RevisionStaleError(ServiceError):

@@ -72,6 +72,8 @@ def _without_tokens(value: Any) -> Any:
     match value:
         case str():
             return _TOKEN.sub(HIDDEN, value)
+        case bytes():
+            return _TOKEN.sub(HIDDEN, repr(value))
         case dict():
             return {
                 key: HIDDEN if str(key).lower() in _SECRET_NAMES else _without_tokens(item)

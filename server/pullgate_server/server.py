@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -18,7 +19,7 @@ from pullgate_server.composition import (
     open_store,
 )
 from pullgate_server.configuration import Configuration
-from pullgate_server.errors import StartupError
+from pullgate_server.errors import StartupError, StoreUnavailableError
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class RunningServer:
                 ("grpc.max_receive_message_length", configuration.max_message_bytes * TRANSPORT_MESSAGE_FACTOR),
             ]
         )
+        self._hurry = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
         self.address = configuration.listen
 
@@ -66,13 +68,16 @@ class RunningServer:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await asyncio.sleep(configuration.drain_delay)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(configuration.drain_delay):
+                await self._hurry.wait()
         application.gate.stop_streams()
         await self._server.stop(configuration.stop_grace)
         await application.gate.idle()
 
     async def cancel(self) -> None:
         """End open calls now, for who cannot wait for `stop`."""
+        self._hurry.set()
         await self._server.stop(None)
 
     def _bind(self) -> str:
@@ -111,7 +116,12 @@ async def run(configuration: Configuration, world: World, announce: Callable[[st
     directory = data_directory(configuration)
     store = await open_store(configuration, directory)
     try:
-        await ensure_operator_token(store, directory, world)
+        try:
+            await ensure_operator_token(store, directory, world)
+        except OSError as error:
+            raise StartupError(f"the data directory {directory} cannot be written ({error.strerror})") from error
+        except StoreUnavailableError as error:
+            raise StartupError(f"the database cannot be used ({error.__cause__}); see --database") from error
         async with compose(configuration, directory, store, world) as application:
             server = RunningServer(application, configuration)
             await server.start()

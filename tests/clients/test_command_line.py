@@ -134,6 +134,45 @@ def test_more_than_a_batch(server: ServerProcess) -> None:
     assert references == [json.loads(line)["input"] for line in result.stdout.splitlines()]
 
 
+def test_nothing_to_ask_is_not_allowed(server: ServerProcess) -> None:
+    """Empty standard input is wrong usage, so that a broken pipe in a pipeline does not read as ALLOW."""
+    result = pullgate(server, "decide", "--org", "acme", "--user", "dev", "-", stdin="\n\n")
+
+    assert result.returncode == 2
+    assert "standard input holds no references" in result.stderr
+
+
+def test_a_server_with_small_batches(tmp_path: Path) -> None:
+    """A service that takes smaller batches gets them."""
+    server = start_server(tmp_path / "data", "--max-batch", "100")
+    references = "\n".join(f"image{index}" for index in range(333))
+    result = pullgate(server, "decide", "--org", "acme", "--user", "dev", "--json", "-", stdin=references)
+    stop_server(server)
+
+    assert (result.returncode, len(result.stdout.splitlines())) == (0, 333)
+
+
+def test_the_local_token_stays_on_this_machine(server: ServerProcess) -> None:
+    """The operator token of this machine's server is not sent to an address elsewhere."""
+    from pullgate_client.connection import local_token
+
+    addresses = ["127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/x", "example.com:1", "10.0.0.1:1", "nonsense"]
+    sent = [bool(local_token(address, server.data_dir)) for address in addresses]
+
+    assert sent == [True, True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("token", ["pullgate_é", "pull\ngate"])
+def test_a_token_that_is_none_is_told(server: ServerProcess, token: str) -> None:
+    """A token with characters that none has is refused before it is sent; white space around one does not matter."""
+    result = pullgate(server, "decide", "--org", "acme", "--token", token, "nginx")
+    good = (server.data_dir / "operator.token").read_text()
+    allowed = pullgate(server, "decide", "--org", "acme", "--token", f" {good}", "nginx")
+
+    assert (result.returncode, allowed.returncode) == (2, 0)
+    assert "the token has characters that no token has" in result.stderr
+
+
 def test_without_an_organization(server: ServerProcess) -> None:
     """An operator who names no organization is told to."""
     result = pullgate(server, "decide", "--user", "dev", "nginx")
@@ -295,7 +334,7 @@ def test_pins(server: ServerProcess) -> None:
     assert tuple(result.returncode for result in (pinned, listed, decided, unpinned, again)) == (0, 0, 1, 0, 2)
     assert re.search(r"vendor/agent +verified publisher +operator", listed.stdout)
     assert "verified publisher, says pin: pinned by operator: contract" in decided.stdout
-    assert "vendor/agent is not pinned" in again.stderr
+    assert '"vendor/agent" is not pinned' in again.stderr
 
 
 def test_healthcheck(server: ServerProcess) -> None:

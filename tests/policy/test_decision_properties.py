@@ -125,13 +125,20 @@ def test_owners_are_never_denied_once_rule_5_is_reached(policy, identity, refere
     assert decision.policy_effect is Effect.ALLOW or decision.reason in DENIED_FOR_MISSING_MEMBERSHIP
 
 
-@GIVEN
-def test_nothing_changes_before_valid_until(policy, identity, reference, categories, now) -> None:
-    """Until the moment that a decision names, time does not change it."""
-    decision = ask(policy, identity, reference, categories, now)
-    for later in sorted({of.NOW, *(moment for moment in (decision.valid_until,) if moment)}):
-        if later >= now and (decision.valid_until is None or later < decision.valid_until):
-            assert decision == ask(policy, identity, reference, categories, later)
+@given(of.policies("acme"), of.policies("globex"), of.identities, of.references, of.categories, of.moments, of.moments)
+def test_nothing_changes_before_valid_until(acme, globex, identity, reference, categories, now, later) -> None:
+    """Until the moment that a decision names, time does not change it, however many organizations have a say."""
+    now, later = sorted((now, later))
+    policies = {"acme": acme, "globex": globex}
+    for organizations in (["acme"], ["acme", "globex"]):
+        first, second = (
+            decide(organizations, policies, identity, parse_reference(reference), categories, moment)
+            for moment in (now, later)
+        )
+        assert isinstance(first, Decision)
+        assert isinstance(second, Decision)
+        if first.valid_until is None or later < first.valid_until:
+            assert first == second
 
 
 @given(of.policies("acme"), of.policies("globex"), of.identities, of.references, of.categories, of.moments)
@@ -143,5 +150,8 @@ def test_any_denial_wins(acme, globex, identity, reference, categories, now) -> 
     denials = [decision for decision in alone if decision.effect is Effect.DENY]
 
     assert isinstance(together, Decision)
-    assert together in alone
-    assert (denials[0] if denials else Effect.ALLOW) == (together if denials else together.effect)
+    timeless = [dataclasses.replace(decision, valid_until=None) for decision in alone]
+    assert dataclasses.replace(together, valid_until=None) in timeless
+    if denials:
+        assert together.organization == denials[0].organization
+    assert (Effect.DENY if denials else Effect.ALLOW) is together.effect

@@ -133,7 +133,34 @@ PROBLEMS = [
     ("organization: [", ["line 2, column 1: did not find expected node content"]),
     ("[" * 50, ["line 1, column 21: sections are nested more than 20 deep"]),
     ("? [a]\n: b", ["line 1, column 3: a key is not a plain text"]),
-    ("organization: !!python/object:os.system acme", ["could not determine a constructor"]),
+    *(
+        (f"organization: {value}", ["line 1, column 15: tags (!) are not read"])
+        for value in ("!!python/object:os.system acme", "!!bool maybe", "!!timestamp foo", "!!map [a]", "! a")
+    ),
+    (
+        "organization: acme\nimage_access: {allowlist: {repositories: [{repository: a/b, "
+        "expires_at: 9999-12-31T23:59:59-05:00}, {repository: a/b, expires_at: 0001-01-01T00:00:00+05:00}]}}",
+        [
+            'image_access.allowlist.repositories[0].expires_at: the text "9999-12-31T23:59:59-05:00" is out of range',
+            'image_access.allowlist.repositories[1].expires_at: the text "0001-01-01T00:00:00+05:00" is out of range',
+        ],
+    ),
+    (
+        "organization: acme\nimage_access: {blocklist: [{repository: 'ghcr.io/*'}, {repository: 'index.docker.io/*'}, "
+        "{repository: 'localhost/*'}]}",
+        [
+            f'image_access.blocklist[{index}].repository: "{host}/*" is not a namespace of Docker Hub followed by /*'
+            for index, host in enumerate(("ghcr.io", "index.docker.io", "localhost"))
+        ],
+    ),
+    (
+        "organization: acme\ndocker_hub: {namespaces: [library, ghcr.io]}",
+        [
+            'docker_hub.namespaces[0]: "library" is the namespace of Docker Official Images, and no organization\'s',
+            'docker_hub.namespaces[1]: "ghcr.io" is read as a registry, and no namespace of Docker Hub is',
+        ],
+    ),
+    ("organization: library", ["is the namespace of Docker Official Images, and no organization's"]),
 ]
 
 

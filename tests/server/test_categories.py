@@ -227,6 +227,17 @@ async def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert changes.count == 4
 
 
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit everything is asked anew, and memory does not grow."""
+    monkeypatch.setattr("pullgate_server.categories.cache.MAX_ENTRIES", 3)
+    source = CountingSource(known(Category.COMMUNITY))
+    categories = cache(source, clock=Clock())
+    for path in ("a/1", "a/2", "a/3", "a/1", "a/4", "a/1"):
+        await categories.category_of(HubRepository(path))
+
+    assert source.asked == ["a/1", "a/2", "a/3", "a/4", "a/1"]
+
+
 async def test_a_file_that_cannot_be_read_leaves_the_former_entries(tmp_path: Path) -> None:
     """A mistake in the file is logged once, with its path, and what was known stays known."""
     path, catalogue, changes = tmp_path / "catalogue.yaml", Catalogue(), Changes()

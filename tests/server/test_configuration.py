@@ -23,9 +23,12 @@ REFUSED = [
     ({"listen": ":50051"}, "is not HOST:PORT"),
     ({"tls_cert": Path("c")}, "--tls-cert is given without --tls-key"),
     ({"tls_key": Path("k")}, "--tls-key is given without --tls-cert"),
+    ({"known_category_ttl": float("inf")}, "--known-category-ttl is inf"),
+    ({"store_poll": float("nan")}, "--store-poll is nan"),
+    ({"cacheable_for": 1e13}, "--cacheable-for is 10000000000000.0"),
     ({"max_batch": 0}, "--max-batch is 0; write 1 or more"),
-    ({"store_poll": 0.0}, "--store-poll is 0.0; write a number above 0"),
-    ({"drain_delay": -1.0}, "--drain-delay is -1.0; write 0 or more"),
+    ({"store_poll": 0.0}, "--store-poll is 0.0; write seconds above 0"),
+    ({"drain_delay": -1.0}, "--drain-delay is -1.0; write seconds from 0 to"),
 ]
 
 
@@ -62,6 +65,7 @@ def test_accepted(options: dict[str, Any]) -> None:
         (["--database", "sqlite:////no/such/directory/x.db"], "cannot be used (No such file or directory)"),
         (["--catalogue", "/no/such/file"], "the catalogue /no/such/file is not there; see --catalogue"),
         (["--tls-cert", "/no/cert", "--tls-key", "/no/key"], "--tls-key /no/key cannot be read"),
+        (["--data-dir", "/proc/1/nothing"], "the data directory /proc/1/nothing cannot be used"),
         (["--no-migrate"], "start once with --migrate"),
         (["--config", "/no/such/file"], "/no/such/file cannot be read"),
         (["--max-batch", "many"], "'many' is not a valid integer"),

@@ -112,6 +112,29 @@ async def test_a_policy_with_a_thousand_problems_is_refused_readably(serve: Serv
         ),
         ("PutPolicy", policy_admin_pb2.PutPolicyRequest(), "FAILED_PRECONDITION", "POLICY_INVALID"),
         (
+            "GetPolicy",
+            policy_admin_pb2.GetPolicyRequest(organization="A b" * 10_000),
+            "INVALID_ARGUMENT",
+            "FIELD_INVALID",
+        ),
+        (
+            "DeleteCategoryPin",
+            policy_admin_pb2.DeleteCategoryPinRequest(name="\N{PILE OF POO}" * 2000),
+            "NOT_FOUND",
+            "CATEGORY_PIN_NOT_FOUND",
+        ),
+        (
+            "PutPolicy",
+            policy_admin_pb2.PutPolicyRequest(
+                policy=policy_pb2.Policy(
+                    organization="acme",
+                    image_access=policy_pb2.ImageAccess(teams={" " * 20_000: policy_pb2.TeamGrant()}),
+                )
+            ),
+            "FAILED_PRECONDITION",
+            "POLICY_INVALID",
+        ),
+        (
             "DeleteCategoryPin",
             policy_admin_pb2.DeleteCategoryPinRequest(name="a"),
             "NOT_FOUND",
@@ -159,6 +182,29 @@ async def test_policies_are_listed_page_by_page(serve: Serve) -> None:
 
         assert pages == [["a", "b"], ["c", "d"], ["e"]]
         assert len(everything.policies) == 5
+
+
+async def test_a_page_of_large_policies_ends_early(serve: Serve) -> None:
+    """However large the policies, a page is small enough for every client, and none is left out."""
+    async with serve() as service:
+        large = policy_pb2.Policy(organization="x")
+        for index in range(4000):
+            large.image_access.blocklist.add(repository=f"someuser/tool{index}", reason="because " * 12)
+        names = [f"org{index}" for index in range(5)]
+        for name in names:
+            large.organization = name
+            await put(service, large)
+        listed, token = [], ""
+        while True:
+            request = policy_admin_pb2.ListPoliciesRequest(page_token=token)
+            response = await service.call(service.administration.ListPolicies, request)
+            assert response.ByteSize() < 4 * 1024 * 1024
+            listed += [stored.policy.organization for stored in response.policies]
+            token = response.next_page_token
+            if not token:
+                break
+
+        assert names == listed
 
 
 async def test_a_pin_decides_at_once_and_until_it_is_taken_back(serve: Serve) -> None:

@@ -163,6 +163,103 @@ async def test_an_expiring_entry_ends_on_time(serve: Serve) -> None:
     assert told[4][0] == "EFFECT_DENY"
 
 
+async def test_an_entry_that_expires_in_one_of_two_organizations_ends_on_time(serve: Serve) -> None:
+    """An answer that names one organization ends when an entry of another, on which it rests too, expires."""
+    store, clock = MemoryStore(), Clock()
+    open_ = preset_policy(Preset.OPEN, "acme")
+    expiring = parse_policy_yaml(
+        "{organization: globex, image_access: {enabled: true, allowlist: {repositories: "
+        "[{repository: someuser/tool, expires_at: 2026-06-01T00:10:00Z}]}}}"
+    )
+    for policy in (open_, expiring):
+        await store.put_policy(policy, expected_revision=0, author="t", comment="", now=clock.now)
+    both = identity_pb2.Identity(
+        username="dev", memberships=[identity_pb2.Membership(organization=name) for name in ("acme", "globex")]
+    )
+    async with serve(store=store, clock=clock, catalogue=CATALOGUE, store_grace=86400.0) as service:
+        told = []
+        for seconds in (0, 599, 1):
+            clock.advance(seconds=seconds)
+            for _ in range(2):
+                decision = (
+                    await service.call(service.decisions.Decide, question("someuser/tool", identity=both))
+                ).decision
+            told.append((decision.effect, decision.organization, decision.cacheable_for.seconds))
+
+    assert told == [(1, "acme", 60), (1, "acme", 1), (2, "globex", 60)]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "reason"),
+    [
+        (b"\xff\xff\xff\xff", "INVALID_ARGUMENT", "MESSAGE_INVALID"),
+        (b"\x12\xd0\x0f" + b"a" * 2000, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE"),
+    ],
+)
+async def test_a_stream_ends_with_what_is_wrong_after_what_was_right(
+    serve: Serve, data: bytes, code: str, reason: str
+) -> None:
+    """A message that cannot be read ends the stream with its own status, after the requests before it are answered."""
+    good = policy_decision_pb2.StreamDecideRequest(identity=DEV, reference="nginx", request_id="good")
+    async with serve(store=await strict_store(), max_message_bytes=1500) as service:
+        channel: Any = service.channel
+        stream = channel.stream_stream("/pullgate.v1.PolicyDecisionService/StreamDecide")(
+            iter([good.SerializeToString(), data]), metadata=service.metadata, timeout=SOON
+        )
+        first = policy_decision_pb2.StreamDecideResponse.FromString(await stream.read())
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stream.read()
+    info = error_details_pb2.ErrorInfo()
+
+    assert (first.request_id, first.decision.effect) == ("good", 1)
+    assert rpc_status.from_call(raised.value).details[0].Unpack(info)
+    assert (raised.value.code().name, info.reason) == (code, reason)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        question(organizations=["A b" * 10_000]),
+        question("é" * 20_000),
+        question(
+            identity=identity_pb2.Identity(
+                username="dev", memberships=[identity_pb2.Membership(organization="%" * 20_000)]
+            )
+        ),
+        question(
+            identity=identity_pb2.Identity(
+                username="dev", memberships=[identity_pb2.Membership(organization="acme", teams=["\x00" * 20_000])]
+            )
+        ),
+    ],
+)
+async def test_however_long_what_is_wrong_the_status_arrives(
+    serve: Serve, request_: policy_decision_pb2.DecideRequest
+) -> None:
+    """A refusal of something very long is short enough to arrive as what it is."""
+    async with serve(store=await strict_store()) as service:
+        told = await refusal(service, request_)
+
+        assert told[0] == "INVALID_ARGUMENT"
+
+
+async def test_refused_requests_are_not_kept(serve: Serve) -> None:
+    """What is refused, or too large to keep, leaves nothing in memory; what is answered does."""
+    async with serve(store=await strict_store()) as service:
+        ready = service.application.ready
+        for index in range(5):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await service.call(service.decisions.Decide, question(organizations=[f"A{index}"] * 1000))
+            await service.call(
+                service.decisions.Decide, question(organizations=[f"org{index}-{number}" for number in range(1000)])
+            )
+        before = ready.kept_bytes
+        await service.call(service.decisions.Decide, question())
+
+        assert before == 0
+        assert 0 < ready.kept_bytes < 2000
+
+
 async def test_a_batch_answers_each_in_order(serve: Serve) -> None:
     """A reference that is wrong is one item's error; the others have their decisions, in order, at one revision."""
     async with serve(store=await strict_store(), catalogue=CATALOGUE) as service:

@@ -202,6 +202,15 @@ async def test_a_stop_ends_streams_after_answering_what_was_read(serve: Serve, m
     assert info.reason == "SERVER_STOPPING"
 
 
+async def test_a_hurried_stop_cuts_the_drain_delay_short(serve: Serve) -> None:
+    """Who asks a second time does not wait for load balancers to notice."""
+    async with serve(drain_delay=3600.0) as service, asyncio.timeout(SOON):
+        stopping = asyncio.ensure_future(service.server.stop())
+        await asyncio.sleep(0)
+        await service.server.cancel()
+        await stopping
+
+
 async def test_a_health_watch_does_not_hold_up_a_stop(serve: Serve) -> None:
     """A watcher is told NOT_SERVING and its stream ends, so that the stop need not wait out its grace."""
     async with serve(stop_grace=3600.0) as service, asyncio.timeout(SOON):

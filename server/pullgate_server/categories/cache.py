@@ -13,6 +13,9 @@ from pullgate_server.clock import Clock
 
 log = structlog.get_logger()
 
+MAX_ENTRIES = 100_000
+"""Repositories remembered; one more, and all are asked anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class CachedCategory:
@@ -44,6 +47,7 @@ class CategoryCache:
         self._unknown_for = unknown_for
         self._clock = clock
         self._generation = 0
+        self._entries = 0
 
     async def category_of(self, repository: HubRepository) -> CachedCategory:
         """What is known of the repository's category; UNKNOWN with the reason where nobody can tell."""
@@ -70,6 +74,7 @@ class CategoryCache:
     async def forget(self) -> None:
         """Ask anew from now on."""
         self._generation += 1
+        self._entries = 0
         await self._cache.clear()
 
     async def close(self) -> None:
@@ -79,6 +84,9 @@ class CategoryCache:
     async def _remember(
         self, key: str, evidence: CategoryEvidence, now: datetime, lifetime: timedelta
     ) -> CachedCategory:
+        self._entries += 1
+        if self._entries > MAX_ENTRIES:
+            await self.forget()
         cached = CachedCategory(evidence, now + lifetime)
         await self._cache.set(key, cached, ttl=lifetime.total_seconds())
         return cached

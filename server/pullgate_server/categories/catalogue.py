@@ -25,8 +25,7 @@ from pullgate_policy import (
     Problem,
 )
 from pullgate_policy.document import Choice, ListOf, Record, Text, Timestamp, written
-from pullgate_policy.names import namespace_name, short_note
-from pullgate_policy.reference import is_repository_path
+from pullgate_policy.names import hub_name, namespace_name, short_note
 from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
 from pullgate_server.categories.port import ABSENT, Outcome, SourceAnswer
 
@@ -41,9 +40,9 @@ class CatalogueCategory(enum.Enum):
 
 
 def _repository(text: str) -> str:
-    if "/" not in text or not is_repository_path(text):
-        raise ValueError("is not a repository, such as grafana/loki")
-    return text
+    if "/" not in text:
+        raise ValueError("is not a repository, such as grafana/loki; write it as a namespace")
+    return hub_name(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

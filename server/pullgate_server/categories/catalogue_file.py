@@ -29,22 +29,19 @@ class CatalogueFile:
 
     def load(self) -> None:
         """Take in the file as it is; a missing one has no entries. Raises InvalidCatalogueError and OSError."""
-        seen = self._state()
-        entries = read_catalogue(self._path) if seen else ()
+        self._seen = self._state()
+        entries = read_catalogue(self._path) if self._seen else ()
         self._catalogue.replace(entries, self._starter)
-        self._seen = seen
-        if seen:
+        if self._seen:
             log.info("catalogue read", file=str(self._path), entries=len(entries))
 
     async def look(self) -> None:
         """Take in the file if it has changed since."""
-        state = self._state()
-        if state == self._seen:
+        if self._state() == self._seen:
             return
         try:
             self.load()
         except (InvalidCatalogueError, OSError) as error:
-            self._seen = state
             log.error("catalogue refused, the former entries hold", file=str(self._path), problem=str(error))
             return
         await self._on_change()

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from pullgate_policy.errors import shown
 from pullgate_server.rpc.gate import Context
 
 
@@ -44,7 +45,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:  # noqa: N802
         """The status now."""
         if request.service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service} here")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {shown(request.service)} here")
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(  # noqa: N802

@@ -2,6 +2,7 @@
 
 from pullgate.v1 import policy_admin_pb2 as messages
 from pullgate.v1.mapping import pin_from_message, pin_to_message, policy_from_message, stored_policy_to_message
+from pullgate_policy.errors import shown
 from pullgate_policy.names import organization_name
 from pullgate_server.administration import Administration
 from pullgate_server.callers import Caller
@@ -9,6 +10,9 @@ from pullgate_server.clock import Clock
 from pullgate_server.errors import FieldInvalidError
 from pullgate_server.rpc.gate import Context
 from pullgate_server.stores.port import StoredPolicy
+
+MAX_PAGE_BYTES = 1024 * 1024
+"""A page of large policies ends early, so that every client can receive it; a single policy may be larger."""
 
 
 class PolicyAdminService:
@@ -25,7 +29,7 @@ class PolicyAdminService:
         try:
             organization = organization_name(request.organization)
         except ValueError as error:
-            raise FieldInvalidError("organization", f'"{request.organization}" {error}') from error
+            raise FieldInvalidError("organization", f"{shown(request.organization)} {error}") from error
         return messages.GetPolicyResponse(policy=_message(self._administration.get_policy(organization)))
 
     async def PutPolicy(  # noqa: N802
@@ -45,7 +49,17 @@ class PolicyAdminService:
     ) -> messages.ListPoliciesResponse:
         """A page of policies."""
         page, following = self._administration.list_policies(request.page_size, request.page_token)
-        return messages.ListPoliciesResponse(policies=map(_message, page), next_page_token=following)
+        response = messages.ListPoliciesResponse()
+        size = 0
+        for stored in page:
+            message = _message(stored)
+            size += message.ByteSize()
+            if response.policies and size > MAX_PAGE_BYTES:
+                following = response.policies[-1].policy.organization
+                break
+            response.policies.append(message)
+        response.next_page_token = following
+        return response
 
     async def PutCategoryPin(  # noqa: N802
         self, request: messages.PutCategoryPinRequest, caller: Caller, _context: Context

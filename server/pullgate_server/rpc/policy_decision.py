@@ -124,13 +124,19 @@ class PolicyDecisionService:
             answers.put_nowait(result)
 
         async def read() -> None:
+            failure: Exception | None = None
             try:
                 async with asyncio.TaskGroup() as group:
-                    async for request in requests:
-                        await slots.acquire()
-                        group.create_task(answer(request))
+                    try:
+                        async for request in requests:
+                            await slots.acquire()
+                            group.create_task(answer(request))
+                    except Exception as error:  # noqa: BLE001 - ends the stream once what was read is answered
+                        failure = error
             finally:
                 answers.put_nowait(None)
+            if failure is not None:
+                raise failure
 
         reader = asyncio.ensure_future(read())
         try:

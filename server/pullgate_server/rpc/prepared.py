@@ -14,8 +14,11 @@ from pullgate.v1 import decision_pb2
 from pullgate.v1.mapping import answer_to_message
 from pullgate_server.deciding import DecisionIds, PreparedAnswer
 
-MAX_KEPT = 50_000
-"""Answers, responses and askers kept. At the limit a new generation begins."""
+MAX_KEPT_BYTES = 48 * 1024 * 1024
+"""What is kept takes at most about this much; at the limit a new generation begins."""
+
+OVERHEAD_BYTES = 300
+"""What Python adds to an answer and its keys, roughly; docs/performance.md has the measured sum."""
 
 MAX_ASKER_BYTES = 4096
 """A larger identity is answered all the same, and not kept."""
@@ -41,47 +44,56 @@ class ReadyAnswer:
         return self.before_id + decision_id.encode() + self.after_id
 
 
+_AskerKey = tuple[str, bytes, tuple[str, ...]]
+
+
 class _Generation:
     """All that rests on one snapshot and one state of the categories. Dropped as a whole."""
 
-    __slots__ = ("askers", "kept", "responses")
+    __slots__ = ("askers", "kept_bytes", "responses")
 
     def __init__(self) -> None:
-        self.askers: dict[tuple[str, bytes, tuple[str, ...]], Asker] = {}
+        self.askers: dict[_AskerKey, Asker] = {}
         self.responses: dict[tuple[str, bytes], ReadyAnswer] = {}
-        self.kept = 0
+        self.kept_bytes = 0
 
 
 class Asker:
     """The answers kept for one identity as one caller states it, within one generation.
 
     Who is deciding while the generation is dropped goes on with this object, and keeps its answer where nobody will
-    look for it any more.
+    look for it any more. An asker is listed with its first answer, so that refused requests leave nothing behind.
     """
 
-    __slots__ = ("_caller_id", "_generation", "answers")
+    __slots__ = ("_generation", "_key", "_key_bytes", "answers")
 
-    def __init__(self, caller_id: str, generation: _Generation) -> None:
-        self._caller_id = caller_id
+    def __init__(self, key: _AskerKey, generation: _Generation) -> None:
+        self._key = key
         self._generation = generation
+        self._key_bytes = len(key[1]) + sum(map(len, key[2]))
         self.answers: dict[str, ReadyAnswer] = {}
 
     def keep(self, reference: str, prepared: PreparedAnswer) -> bytes:
-        """Serialize an answer, and keep it if it may be repeated and there is room."""
+        """Serialize an answer, and keep it if it may be repeated."""
         serialized = answer_to_message(prepared.answer).SerializeToString()
-        if prepared.repeatable_until is not None and self._generation.kept < MAX_KEPT:
+        if prepared.repeatable_until is not None and self._key_bytes <= MAX_ASKER_BYTES:
             before, _, after = serialized.partition(_id_field(prepared.answer.decision_id))
+            if reference not in self.answers:
+                self._generation.kept_bytes += len(serialized) + len(reference) + OVERHEAD_BYTES
             self.answers[reference] = ReadyAnswer(before + _id_field(""), after, prepared.repeatable_until)
-            self._generation.kept += 1
+            if self._key not in self._generation.askers:
+                self._generation.askers[self._key] = self
+                self._generation.kept_bytes += self._key_bytes + OVERHEAD_BYTES
         return serialized
 
     def keep_response(self, request: bytes, reference: str, header: bytes) -> None:
         """Keep what answers a request of these very bytes: `header`, and the answer kept about `reference`."""
-        answer = self.answers.get(reference)
-        if answer is not None and len(request) <= MAX_ASKER_BYTES and self._generation.kept < MAX_KEPT:
+        answer, key = self.answers.get(reference), (self._key[0], request)
+        if answer is not None and len(request) <= MAX_ASKER_BYTES:
             response = ReadyAnswer(header + answer.before_id, answer.after_id, answer.repeatable_until)
-            self._generation.responses[self._caller_id, request] = response
-            self._generation.kept += 1
+            if key not in self._generation.responses:
+                self._generation.kept_bytes += len(request) + len(response.before_id) + OVERHEAD_BYTES
+            self._generation.responses[key] = response
 
 
 class ReadyAnswers:
@@ -94,6 +106,11 @@ class ReadyAnswers:
     def __init__(self) -> None:
         self._generation = _Generation()
 
+    @property
+    def kept_bytes(self) -> int:
+        """About how much is kept."""
+        return self._generation.kept_bytes
+
     def clear(self) -> None:
         """Begin a new generation."""
         self._generation = _Generation()
@@ -104,16 +121,10 @@ class ReadyAnswers:
 
     def asker(self, caller_id: str, identity: bytes, organizations: Sequence[str]) -> Asker:
         """What is kept for these inputs."""
-        if self._generation.kept >= MAX_KEPT:
+        if self._generation.kept_bytes >= MAX_KEPT_BYTES:
             self.clear()
         key = (caller_id, identity, tuple(organizations))
-        asker = self._generation.askers.get(key)
-        if asker is None:
-            asker = Asker(caller_id, self._generation)
-            if len(identity) <= MAX_ASKER_BYTES:
-                self._generation.askers[key] = asker
-                self._generation.kept += 1
-        return asker
+        return self._generation.askers.get(key) or Asker(key, self._generation)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -22,10 +22,10 @@ log = structlog.get_logger()
 DOMAIN = "pullgate"
 """The domain of the reasons in ErrorInfo."""
 
-MAX_MESSAGE_LENGTH = 1500
-"""Characters. Statuses travel as HTTP/2 headers, for which clients commonly accept 8 KiB in all."""
-
-MAX_FIELD_VIOLATIONS_BYTES = 3000
+MAX_MESSAGE_BYTES = 1500
+MAX_DETAILS_BYTES = 3500
+"""Statuses travel as HTTP/2 headers, for which clients commonly accept 8 KiB in all: the message percent-encoded, and
+the details, the message among them, in base64."""
 
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -73,8 +73,7 @@ def _status(
     metadata: Mapping[str, str],
     more: Iterator[Message] | tuple[()],
 ) -> status_pb2.Status:
-    if len(message) > MAX_MESSAGE_LENGTH:
-        message = f"{message[:MAX_MESSAGE_LENGTH]}… ({len(message) - MAX_MESSAGE_LENGTH} more characters)"
+    message = _cut(message, MAX_MESSAGE_BYTES)
     status = status_pb2.Status(code=code.value[0], message=message)
     word = ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
     for detail in (error_details_pb2.ErrorInfo(reason=word, domain=DOMAIN, metadata=metadata), *more):
@@ -97,9 +96,10 @@ def _more(error: Exception) -> Iterator[Message]:
     if violations:
         bad_request = error_details_pb2.BadRequest()
         for path, description in violations:
-            if bad_request.ByteSize() > MAX_FIELD_VIOLATIONS_BYTES:
+            bad_request.field_violations.add(field=_cut(path, 300), description=_cut(description, 700))
+            if bad_request.ByteSize() > MAX_DETAILS_BYTES - MAX_MESSAGE_BYTES:
+                del bad_request.field_violations[-1]
                 break
-            bad_request.field_violations.add(field=path, description=description)
         yield bad_request
     if isinstance(error, errors.RetryableError):
         retry = error_details_pb2.RetryInfo()
@@ -124,3 +124,13 @@ def _field_violations(error: Exception) -> Iterator[tuple[str, str]]:
         case InvalidPolicyError():
             for problem in error.problems:
                 yield f"policy.{problem.path}" if problem.path else "policy", problem.description
+
+
+def _cut(text: str, limit: int) -> str:
+    """As much of `text` as fits `limit` bytes when percent-encoded, as gRPC sends messages; says what is left out."""
+    size = 0
+    for index, character in enumerate(text):
+        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode(errors="replace"))
+        if size > limit:
+            return f"{text[:index]}... ({len(text) - index} more characters)"
+    return text
