@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check format protos bench clean
+.PHONY: run test check floors format protos bench clean
 
 run: $(VENV)/.server  ## start the server on 127.0.0.1:50051 with SQLite and the memory cache
 	@$(BIN)/pullgate serve
@@ -20,6 +20,9 @@ check: $(VENV)/.check  ## lint, types, import contract, protos
 	$(BIN)/buf format --diff --exit-code
 	tests/protos/breaking
 	tests/protos/regenerated
+
+floors:  ## the tests on the lowest versions that pyproject.toml admits
+	PYTHON=$(PYTHON) tests/floors
 
 format: $(VENV)/.check  ## put source and protos into form
 	$(BIN)/ruff check --fix .

@@ -36,7 +36,7 @@ def configure_logs(form: LogFormat, stream: TextIO = sys.stderr) -> None:
         last: list[Any] = [
             structlog.processors.format_exc_info,
             hide_secrets,
-            structlog.dev.ConsoleRenderer(colors=on_terminal),
+            structlog.dev.ConsoleRenderer(colors=on_terminal, exception_formatter=structlog.dev.plain_traceback),
         ]
     else:
         last = [structlog.processors.ExceptionRenderer(_TRACEBACKS), hide_secrets, structlog.processors.JSONRenderer()]
