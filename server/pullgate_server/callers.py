@@ -62,16 +62,11 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-MAX_RECOGNISED = 10_000
-"""Headers that are recognised without hashing; far more than there are tokens, and a bound all the same."""
-
-
 class Authenticator:
     """Knows callers by the metadata of their calls. Immutable; a change of the tokens makes a new one."""
 
     def __init__(self, tokens: Iterable[StoredToken]) -> None:
         self._callers = {token.token_hash: token.caller for token in tokens}
-        self._recognised: dict[str, Caller] = {}
 
     def authenticate(self, authorization: str | bytes | None) -> Caller:
         """The caller with this `authorization` metadata.
@@ -80,14 +75,9 @@ class Authenticator:
             TokenMissingError: there is none, or it has another scheme than Bearer.
             TokenInvalidError: the token is not known.
         """
-        caller = self._recognised.get(authorization)  # type: ignore[arg-type]
-        if caller is not None:
-            return caller
         if not isinstance(authorization, str) or authorization[: len(_SCHEME)].lower() != _SCHEME:
             raise TokenMissingError
         caller = self._callers.get(token_hash(authorization[len(_SCHEME) :].strip()))
         if caller is None:
             raise TokenInvalidError
-        if len(self._recognised) < MAX_RECOGNISED:
-            self._recognised[authorization] = caller
         return caller

@@ -1,12 +1,14 @@
-"""What every call passes, in this order: the limit of open calls, authentication, the size, the parse; and on the way
+"""What every call passes, in this order: authentication, the limit of open calls, the size, the parse; and on the way
 out, the status of what went wrong.
 
-Handlers are wrapped once, when they are registered. grpc's interceptors would build their chain anew for every call,
-which costs more than a warm decision does (docs/performance.md).
+Handlers are wrapped once for each caller, when it first calls, and found again by the call's method and
+`authorization`. grpc's interceptors would build their chain anew for every call, and asking the context for the metadata
+that grpc has already read converts all of it once more; either costs more than a warm decision does (docs/performance.md).
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -21,6 +23,7 @@ from pullgate_server.errors import (
     MessageInvalidError,
     MessageTooLargeError,
     ServerStoppingError,
+    ServiceError,
     TooManyCallsError,
 )
 from pullgate_server.rpc.statuses import status_of
@@ -30,6 +33,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 UnaryHandler = Callable[[Any, Caller, Context], Awaitable[Message | bytes]]
 Shortcut = Callable[[bytes, Caller], bytes | None]
 StreamHandler = Callable[[AsyncIterator[Any], Caller, Context], AsyncIterator[Message | bytes]]
+
+HandlerMaker = Callable[[Caller | ServiceError], "grpc.RpcMethodHandler[Any, Any]"]
+
+MAX_MADE = 10_000
+"""Handlers of callers that are kept for each service: far more than methods times tokens, and a bound all the same."""
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -66,11 +74,13 @@ class Gate:
         Args:
             shortcuts: by a unary method's name, what may know the response to a request by its bytes alone.
         """
-        handlers = {
-            method.name: self._handler(method, getattr(servicer, method.name), shortcuts.get(method.name))
+        makers = {
+            f"/{service.full_name}/{method.name}": partial(
+                self._handler, method, getattr(servicer, method.name), shortcuts.get(method.name)
+            )
             for method in service.methods
         }
-        return grpc.method_handlers_generic_handler(service.full_name, handlers)
+        return _HandlersByCaller(makers, self._authenticator)
 
     def stop_streams(self) -> None:
         """Read no more from streams: each ends once it has answered what it had read."""
@@ -88,22 +98,30 @@ class Gate:
         return status_of(error, self._new_error_id)
 
     def _handler(
-        self, method: MethodDescriptor, handler: Any, shortcut: Shortcut | None
+        self, method: MethodDescriptor, handler: Any, shortcut: Shortcut | None, caller: Caller | ServiceError
     ) -> "grpc.RpcMethodHandler[Any, Any]":
+        """The handler of a method for one caller, or for those who are refused as callers."""
         request_type = GetMessageClass(method.input_type)
         if method.client_streaming and method.server_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._stream(handler, request_type))
+            return grpc.stream_stream_rpc_method_handler(self._stream(handler, request_type, caller))
         if method.client_streaming or method.server_streaming:
             raise NotImplementedError(f"{method.full_name}: streams in one direction have no wrapper yet")
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler, request_type, shortcut))
+        return grpc.unary_unary_rpc_method_handler(self._unary(handler, request_type, shortcut, caller))
 
     def _unary(
-        self, handler: UnaryHandler, request_type: type[Message], shortcut: Shortcut | None
+        self,
+        handler: UnaryHandler,
+        request_type: type[Message],
+        shortcut: Shortcut | None,
+        caller: Caller | ServiceError,
     ) -> Callable[..., Awaitable[bytes]]:
         async def call(data: bytes, context: Context) -> bytes:
             self._open_calls += 1
             try:
-                caller = self._caller(context)
+                if isinstance(caller, ServiceError):
+                    raise caller
+                if self._open_calls > self._max_open_calls:
+                    raise TooManyCallsError(self._max_open_calls)
                 if shortcut is not None and (response := shortcut(data, caller)) is not None:
                     return response
                 answer = await handler(self._parse(request_type, data), caller, context)
@@ -115,13 +133,18 @@ class Gate:
 
         return call
 
-    def _stream(self, handler: StreamHandler, request_type: type[Message]) -> Callable[..., Awaitable[None]]:
+    def _stream(
+        self, handler: StreamHandler, request_type: type[Message], caller: Caller | ServiceError
+    ) -> Callable[..., Awaitable[None]]:
         async def call(data: AsyncIterator[bytes], context: Context) -> None:
             self._open_calls += 1
             requests = _Requests(data, lambda message: self._parse(request_type, message))
             self._streams.add(requests)
             try:
-                caller = self._caller(context)
+                if isinstance(caller, ServiceError):
+                    raise caller
+                if self._open_calls > self._max_open_calls:
+                    raise TooManyCallsError(self._max_open_calls)
                 if self._stopping:
                     requests.stop()
                 async for answer in handler(requests, caller, context):
@@ -140,14 +163,6 @@ class Gate:
         self._open_calls -= 1
         if self._stopping and not self._open_calls:
             self._idle.set()
-
-    def _caller(self, context: Context) -> Caller:
-        if self._open_calls > self._max_open_calls:
-            raise TooManyCallsError(self._max_open_calls)
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization":
-                return self._authenticator.authenticate(value)
-        return self._authenticator.authenticate(None)
 
     def _parse(self, request_type: type[Request], data: bytes) -> Request:
         if len(data) > self._max_message_bytes:
@@ -168,6 +183,36 @@ class Gate:
             trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
         )
         raise AssertionError("abort raises")
+
+
+class _HandlersByCaller(grpc.GenericRpcHandler):
+    """The handlers of one service: those of a caller are made at its first call. grpc asks here at every call."""
+
+    def __init__(self, makers: Mapping[str, HandlerMaker], authenticator: Authenticator) -> None:
+        self._makers = makers
+        self._authenticator = authenticator
+        self._made: dict[tuple[str, str], grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """The handler for this call, or None if the method is of another service."""
+        method = handler_call_details.method
+        maker = self._makers.get(method)
+        if maker is None:
+            return None
+        authorization = next(
+            (value for key, value in handler_call_details.invocation_metadata if key == "authorization"), None
+        )
+        handler = self._made.get((method, authorization))  # type: ignore[arg-type]
+        if handler is not None:
+            return handler
+        try:
+            caller = self._authenticator.authenticate(authorization)
+        except ServiceError as error:
+            return maker(error)
+        handler = maker(caller)
+        if len(self._made) < MAX_MADE:
+            self._made[method, str(authorization)] = handler
+        return handler
 
 
 class _Requests:
