@@ -1,9 +1,9 @@
 """What every call passes, in this order: authentication, the limit of open calls, the size, the parse; and on the way
 out, the status of what went wrong.
 
-Handlers are wrapped once for each caller, when it first calls, and found again by the call's method and
-`authorization`. grpc's interceptors would build their chain anew for every call, and asking the context for the metadata
-that grpc has already read converts all of it once more; either costs more than a warm decision does (docs/performance.md).
+Handlers are wrapped once for each caller, when it first calls, and found again by the call's method and its
+`authorization`. grpc's interceptors would build their chain anew for every call, and asking the context for metadata that
+grpc has already read converts all of it once more (docs/performance.md).
 """
 
 import asyncio
