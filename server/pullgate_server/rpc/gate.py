@@ -2,8 +2,8 @@
 out, the status of what went wrong.
 
 Handlers are wrapped once for each caller, when it first calls, and found again by the call's method and its
-`authorization`. grpc's interceptors would build their chain anew for every call, and asking the context for metadata that
-grpc has already read converts all of it once more (docs/performance.md).
+`authorization`. grpc's interceptors would build their chain anew for every call, and asking the context for metadata
+that grpc has already read converts all of it once more (docs/performance.md).
 """
 
 import asyncio
