@@ -75,8 +75,8 @@ class Row:
 
 
 @contextmanager
-def pullgate_server(directory: Path) -> Iterator[tuple[int, str, str, int]]:
-    """A server with a policy for acme; yields (process id, port, token, bytes of an answer)."""
+def started_server(directory: Path) -> Iterator[tuple[int, Connection]]:
+    """`pullgate serve` on a free port; yields its process id and how to reach it, once it says that it answers."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pullgate_cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(directory)],
         stdout=subprocess.PIPE,
@@ -86,18 +86,24 @@ def pullgate_server(directory: Path) -> Iterator[tuple[int, str, str, int]]:
     try:
         assert process.stdout is not None
         line = next(line for line in process.stdout if "answers on" in line)
-        port = line.split("answers on ")[1].split(";")[0].rpartition(":")[2]
-        token = Path(directory, OPERATOR_TOKEN_FILE).read_text().strip()
-        with Client(Connection(address=f"127.0.0.1:{port}", token=token)) as client:
+        address = line.split("answers on ")[1].split(";")[0]
+        yield process.pid, Connection(address=address, token=Path(directory, OPERATOR_TOKEN_FILE).read_text().strip())
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@contextmanager
+def pullgate_server(directory: Path) -> Iterator[tuple[int, Connection, int]]:
+    """A server with a policy for acme; yields its process id, how to reach it, and the size of an answer."""
+    with started_server(directory) as (process_id, connection):
+        with Client(connection) as client:
             client.put_policy(preset_policy(Preset.STRICT, "acme"))
             answer = client.decide(DEV, "nginx")
             assert answer.decision.effect is Effect.ALLOW
             answer_bytes = policy_decision_pb2.DecideResponse(decision=mapping.answer_to_message(answer)).ByteSize()
             assert all(not isinstance(answer, Exception) for answer in client.decide_all(DEV, references()))
-        yield process.pid, port, token, answer_bytes
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+        yield process_id, connection, answer_bytes
 
 
 def references() -> list[str]:
@@ -130,8 +136,9 @@ def measure_servers(rounds: int, calls: int) -> dict[tuple[str, int], list[load.
     measured: dict[tuple[str, int], list[load.Measurement]] = {}
     with contextlib.ExitStack() as servers:
         directory = Path(servers.enter_context(tempfile.TemporaryDirectory()))
-        process_id, port, token, answer_bytes = servers.enter_context(pullgate_server(directory))
-        everybody = programs((process_id, port, token), servers.enter_context(bare_server(answer_bytes)))
+        process_id, connection, answer_bytes = servers.enter_context(pullgate_server(directory))
+        bare = servers.enter_context(bare_server(answer_bytes))
+        everybody = programs((process_id, connection.address.rpartition(":")[2], connection.token), bare)
         for round_number in range(rounds + 1):
             # In turn forwards and backwards, so that a drift of the machine favours neither.
             for program in everybody if round_number % 2 else reversed(everybody):

@@ -12,9 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.decide import DEV, pullgate_server
-from pullgate.local import OPERATOR_TOKEN_FILE
-from pullgate_client import Client, Connection
+from benchmarks.decide import DEV, pullgate_server, started_server
+from pullgate_client import Client
 
 RUNS = 7
 OFFICIAL_IMAGES = Path(__file__).parent.parent / "tests/clients/official_images.txt"
@@ -23,23 +22,9 @@ OFFICIAL_IMAGES = Path(__file__).parent.parent / "tests/clients/official_images.
 def seconds_to_first_decision(directory: Path) -> float:
     """From starting the process until it has answered a Decide."""
     started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pullgate_cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(directory)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = next(line for line in process.stdout if "answers on" in line)
-        address = line.split("answers on ")[1].split(";")[0]
-        token = Path(directory, OPERATOR_TOKEN_FILE).read_text().strip()
-        with Client(Connection(address=address, token=token)) as client:
-            client.decide(DEV, "nginx")
+    with started_server(directory) as (_, connection), Client(connection) as client:
+        client.decide(DEV, "nginx")
         return time.perf_counter() - started
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 def seconds_of(arguments: list[str], stdin: str, environment: dict[str, str]) -> float:
@@ -65,8 +50,9 @@ def main() -> None:
         again = [seconds_to_first_decision(Path(directory, "0")) for _ in range(RUNS)]
         figures["serve to first decision, empty data directory"] = statistics.median(first)
         figures["serve to first decision, restart"] = statistics.median(again)
-        with pullgate_server(Path(directory, "cli")) as (_, port, token, _):
-            environment = {**os.environ, "PULLGATE_ADDRESS": f"127.0.0.1:{port}", "PULLGATE_TOKEN": token}
+        with pullgate_server(Path(directory, "cli")) as (_, connection, _):
+            reach = {"PULLGATE_ADDRESS": connection.address, "PULLGATE_TOKEN": connection.token}
+            environment = {**os.environ, **reach}
             asking = ["decide", "--org", "acme", "--user", "dev"]
             one = [seconds_of([*asking, "nginx"], "", environment) for _ in range(RUNS)]
             listed = OFFICIAL_IMAGES.read_text()

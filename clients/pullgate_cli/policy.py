@@ -13,7 +13,8 @@ from pullgate_cli.connecting import USAGE, connects
 from pullgate_policy import InvalidPolicyError, Preset, parse_policy_yaml, policy_data, policy_yaml, preset_policy
 
 if TYPE_CHECKING:
-    from pullgate_client import Client, StoredPolicy
+    from pullgate_client import Client
+    from pullgate_policy.stored_policy import StoredPolicy
 
 EXIT_CODES = """\b
 Exit codes:

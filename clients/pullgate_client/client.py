@@ -1,8 +1,6 @@
 """The synchronous client."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,6 +14,7 @@ from pullgate_client.errors import CallError
 from pullgate_policy import Identity, Policy
 from pullgate_policy.answer import Answer
 from pullgate_policy.pins import CategoryPin
+from pullgate_policy.stored_policy import StoredPolicy
 
 DEFAULT_DEADLINE = 10.0
 """Seconds that a call may take."""
@@ -24,17 +23,6 @@ MAX_BATCH = 500
 """References in one BatchDecide: the service's own default limit."""
 
 Response = TypeVar("Response")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPolicy:
-    """A policy as the service holds it."""
-
-    policy: Policy
-    revision: int
-    author: str
-    written_at: datetime
-    comment: str
 
 
 class Client:
@@ -111,14 +99,14 @@ class Client:
     def get_policy(self, organization: str) -> StoredPolicy:
         """One organization's policy."""
         request = policy_admin_pb2.GetPolicyRequest(organization=organization)
-        return _stored(self._call(self._administration.GetPolicy, request).policy)
+        return mapping.stored_policy_from_message(self._call(self._administration.GetPolicy, request).policy)
 
     def put_policy(self, policy: Policy, *, expected_revision: int | None = None, comment: str = "") -> StoredPolicy:
         """Write a policy, if it is still at `expected_revision` (0: if there is none; None: in any case)."""
         request = policy_admin_pb2.PutPolicyRequest(
             policy=mapping.policy_to_message(policy), expected_revision=expected_revision, comment=comment
         )
-        return _stored(self._call(self._administration.PutPolicy, request).policy)
+        return mapping.stored_policy_from_message(self._call(self._administration.PutPolicy, request).policy)
 
     def list_policies(self) -> Iterator[StoredPolicy]:
         """All policies, in the order of their organizations' names."""
@@ -126,7 +114,7 @@ class Client:
         while True:
             request = policy_admin_pb2.ListPoliciesRequest(page_token=page_token)
             response = self._call(self._administration.ListPolicies, request)
-            yield from map(_stored, response.policies)
+            yield from map(mapping.stored_policy_from_message, response.policies)
             page_token = response.next_page_token
             if not page_token:
                 return
@@ -156,8 +144,3 @@ class Client:
             return method(request, timeout=self._deadline, metadata=self._metadata)
         except grpc.RpcError as error:
             raise CallError.from_call(error) from error
-
-
-def _stored(message: policy_admin_pb2.StoredPolicy) -> StoredPolicy:
-    policy, written = mapping.stored_policy_from_message(message)
-    return StoredPolicy(policy=policy, **written)

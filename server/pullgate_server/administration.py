@@ -11,11 +11,12 @@ import structlog
 from pullgate_policy import Policy
 from pullgate_policy.names import short_note
 from pullgate_policy.pins import CategoryPin
+from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
 from pullgate_server.errors import FieldInvalidError, PolicyNotFoundError
 from pullgate_server.snapshot import SnapshotKeeper
-from pullgate_server.stores.port import Store, StoredPolicy
+from pullgate_server.stores.port import Store
 
 log = structlog.get_logger()
 

@@ -12,9 +12,10 @@ import structlog
 
 from pullgate_policy import CategoryEvidence, HubRepository, Policy
 from pullgate_policy.pins import CategoryPin
+from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.clock import Clock
 from pullgate_server.errors import RevisionNotYetVisibleError, StoreUnavailableError
-from pullgate_server.stores.port import Store, StoredPolicy
+from pullgate_server.stores.port import Store
 
 log = structlog.get_logger()
 

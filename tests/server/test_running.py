@@ -146,8 +146,12 @@ async def test_reflection_lists_and_describes(serve: Serve, version: str) -> Non
         assert response.file_descriptor_response.file_descriptor_proto
 
 
-async def test_a_stop_finishes_what_is_in_flight(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that is open when the server is told to stop gets its answer; health says NOT_SERVING meanwhile."""
+Held = tuple[asyncio.Event, asyncio.Event]
+
+
+@pytest.fixture
+def held_decisions(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Decisions that wait: the first event says that one has begun, the second lets all of them go on."""
     entered, go_on = asyncio.Event(), asyncio.Event()
     decide = Decider.decide
 
@@ -157,6 +161,12 @@ async def test_a_stop_finishes_what_is_in_flight(serve: Serve, monkeypatch: pyte
         return await decide(*arguments)
 
     monkeypatch.setattr(Decider, "decide", slow)
+    return entered, go_on
+
+
+async def test_a_stop_finishes_what_is_in_flight(serve: Serve, held_decisions: Held) -> None:
+    """A call that is open when the server is told to stop gets its answer; health says NOT_SERVING meanwhile."""
+    entered, go_on = held_decisions
     async with serve(store=await strict_store()) as service, asyncio.timeout(SOON):
         call = asyncio.ensure_future(service.call(service.decisions.Decide, question()))
         await entered.wait()
@@ -172,17 +182,9 @@ async def test_a_stop_finishes_what_is_in_flight(serve: Serve, monkeypatch: pyte
         await stopping
 
 
-async def test_a_stop_ends_streams_after_answering_what_was_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_ends_streams_after_answering_what_was_read(serve: Serve, held_decisions: Held) -> None:
     """A stream whose client has more to ask gets the answers it is owed, then UNAVAILABLE with a time to retry."""
-    entered, go_on = asyncio.Event(), asyncio.Event()
-    decide = Decider.decide
-
-    async def slow(*arguments: Any) -> Any:
-        entered.set()
-        await go_on.wait()
-        return await decide(*arguments)
-
-    monkeypatch.setattr(Decider, "decide", slow)
+    entered, go_on = held_decisions
     async with serve(store=await strict_store(), stop_grace=SOON) as service, asyncio.timeout(SOON):
         stream = service.decisions.StreamDecide(metadata=service.metadata)
         await stream.write(policy_decision_pb2.StreamDecideRequest(identity=DEV, reference="nginx", request_id="owed"))

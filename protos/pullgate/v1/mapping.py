@@ -5,7 +5,6 @@ of the field.
 """
 
 import enum
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -34,6 +33,7 @@ from pullgate_policy import (
 )
 from pullgate_policy.answer import Answer
 from pullgate_policy.pins import CategoryPin
+from pullgate_policy.stored_policy import StoredPolicy
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -222,28 +222,26 @@ def pin_as_stored(message: policy_admin_pb2.CategoryPin) -> CategoryPin:
     return pin_from_message(message, author=message.author, now=_moment(message.written_at))
 
 
-def stored_policy_to_message(
-    policy: Policy, *, revision: int, author: str, written_at: datetime, comment: str
-) -> policy_admin_pb2.StoredPolicy:
+def stored_policy_to_message(stored: StoredPolicy) -> policy_admin_pb2.StoredPolicy:
     """The message for a policy as it was written."""
     return policy_admin_pb2.StoredPolicy(
-        policy=policy_to_message(policy),
-        revision=revision,
-        author=author,
-        written_at=_timestamp(written_at),
-        comment=comment,
+        policy=policy_to_message(stored.policy),
+        revision=stored.revision,
+        author=stored.author,
+        written_at=_timestamp(stored.written_at),
+        comment=stored.comment,
     )
 
 
-def stored_policy_from_message(message: policy_admin_pb2.StoredPolicy) -> tuple[Policy, Mapping[str, Any]]:
-    """The policy that a service sent, and what is known of its writing."""
-    written = {
-        "revision": message.revision,
-        "author": message.author,
-        "written_at": _moment(message.written_at),
-        "comment": message.comment,
-    }
-    return policy_from_message(message.policy), written
+def stored_policy_from_message(message: policy_admin_pb2.StoredPolicy) -> StoredPolicy:
+    """The policy that a service sent."""
+    return StoredPolicy(
+        policy=policy_from_message(message.policy),
+        revision=message.revision,
+        author=message.author,
+        written_at=_moment(message.written_at),
+        comment=message.comment,
+    )
 
 
 def _moment(message: timestamp_pb2.Timestamp) -> datetime:

@@ -9,7 +9,6 @@ from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
 from pullgate_server.errors import FieldInvalidError
 from pullgate_server.rpc.gate import Context
-from pullgate_server.stores.port import StoredPolicy
 
 MAX_PAGE_BYTES = 1024 * 1024
 """A page of large policies ends early, so that every client can receive it; a single policy may be larger."""
@@ -30,7 +29,9 @@ class PolicyAdminService:
             organization = organization_name(request.organization)
         except ValueError as error:
             raise FieldInvalidError("organization", f"{shown(request.organization)} {error}") from error
-        return messages.GetPolicyResponse(policy=_message(self._administration.get_policy(organization)))
+        return messages.GetPolicyResponse(
+            policy=stored_policy_to_message(self._administration.get_policy(organization))
+        )
 
     async def PutPolicy(  # noqa: N802
         self, request: messages.PutPolicyRequest, caller: Caller, _context: Context
@@ -42,7 +43,7 @@ class PolicyAdminService:
             expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
             comment=request.comment,
         )
-        return messages.PutPolicyResponse(policy=_message(stored))
+        return messages.PutPolicyResponse(policy=stored_policy_to_message(stored))
 
     async def ListPolicies(  # noqa: N802
         self, request: messages.ListPoliciesRequest, _caller: Caller, _context: Context
@@ -52,7 +53,7 @@ class PolicyAdminService:
         response = messages.ListPoliciesResponse()
         size = 0
         for stored in page:
-            message = _message(stored)
+            message = stored_policy_to_message(stored)
             size += message.ByteSize()
             if response.policies and size > MAX_PAGE_BYTES:
                 following = response.policies[-1].policy.organization
@@ -81,13 +82,3 @@ class PolicyAdminService:
     ) -> messages.ListCategoryPinsResponse:
         """All pins."""
         return messages.ListCategoryPinsResponse(pins=map(pin_to_message, self._administration.list_pins()))
-
-
-def _message(stored: StoredPolicy) -> messages.StoredPolicy:
-    return stored_policy_to_message(
-        stored.policy,
-        revision=stored.revision,
-        author=stored.author,
-        written_at=stored.written_at,
-        comment=stored.comment,
-    )

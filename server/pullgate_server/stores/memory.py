@@ -5,9 +5,10 @@ from datetime import datetime
 
 from pullgate_policy import Policy
 from pullgate_policy.pins import CategoryPin
+from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.callers import StoredToken
 from pullgate_server.errors import CategoryPinNotFoundError, RevisionStaleError, StoreUnavailableError
-from pullgate_server.stores.port import StoreContents, StoredPolicy
+from pullgate_server.stores.port import StoreContents
 
 
 class MemoryStore:

@@ -11,18 +11,8 @@ from typing import Protocol
 
 from pullgate_policy import Policy
 from pullgate_policy.pins import CategoryPin
+from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.callers import StoredToken
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPolicy:
-    """A policy as it was written."""
-
-    policy: Policy
-    revision: int
-    author: str
-    written_at: datetime
-    comment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

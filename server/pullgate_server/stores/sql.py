@@ -1,5 +1,6 @@
 """The store in a relational database, through SQLAlchemy: SQLite in a file."""
 
+import errno
 import json
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -16,10 +17,11 @@ from sqlalchemy.pool import NullPool
 
 from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
 from pullgate_policy.pins import CategoryPin
+from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.callers import Caller, CallerRole, StoredToken
 from pullgate_server.errors import CategoryPinNotFoundError, RevisionStaleError, StoreUnavailableError
 from pullgate_server.stores import schema
-from pullgate_server.stores.port import StoreContents, StoredPolicy
+from pullgate_server.stores.port import StoreContents
 
 _WRITES = "pullgate_writes"
 """Execution option of a connection whose transactions write."""
@@ -173,6 +175,13 @@ def sqlite_engine(path: Path) -> AsyncEngine:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     url = URL.create("sqlite+aiosqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS})
+
+    def refuse_if_gone(*_connecting: object) -> None:
+        # The driver would refuse too (mode=rw), but from a thread that outlives the refusal.
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, "the database file is gone", str(path))
+
+    event.listen(engine.sync_engine, "do_connect", refuse_if_gone)
     event.listen(engine.sync_engine, "connect", _leave_transactions_to_us)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
