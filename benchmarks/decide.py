@@ -45,8 +45,6 @@ OURS = "Decide"
 OURS_BATCH = f"BatchDecide of {BATCH}"
 SERVICE = "/pullgate.v1.PolicyDecisionService"
 DEV = Identity(username="dev", memberships=(Membership(organization="acme"),))
-EVENT_ENGINE_OFF = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener,-event_engine_dns"}
-"""As `pullgate serve` sets it for itself, so that both programs run on the same transport."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ def ratio(
 def bare_server(answer_bytes: int) -> Iterator[tuple[int, str]]:
     """The bare handler, answering as many bytes as Decide does."""
     command = [sys.executable, bare_handler.__file__, "--answer-bytes", str(answer_bytes)]
-    with load.server_process(command, EVENT_ENGINE_OFF) as server:
+    with load.server_process(command, load.EVENT_ENGINE_OFF) as server:
         yield server
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from benchmarks import bare_handler, load
 
 RELEASES = ("1.75.0", "1.76.0", "1.78.2", "1.80.1", "1.81.2", "1.82.3", "1.83.2", "1.84.2", "1.85.1")
-EVENT_ENGINE_OFF = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener,-event_engine_dns"}
 
 
 def environment_for(release: str, directory: Path) -> Path:
@@ -40,7 +39,7 @@ def main() -> None:
         for release, off in cases:
             python = environment_for(release, options.directory)
             command = [str(python), str(Path(bare_handler.__file__))]
-            with load.server_process(command, EVENT_ENGINE_OFF if off else None) as (process_id, port):
+            with load.server_process(command, load.EVENT_ENGINE_OFF if off else None) as (process_id, port):
                 target = load.Target(process_id=process_id, port=port, path=path, message=bytes(60))
                 for in_flight, calls in ((1, 1500), (32, 8000)):
                     load.run_h2load(target, calls=500, in_flight=in_flight)

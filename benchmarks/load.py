@@ -16,6 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+EVENT_ENGINE_OFF = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener,-event_engine_dns"}
+"""As `pullgate serve` sets it for itself, so that programs that are compared run on the same transport."""
+
 
 class LoadGeneratorMissingError(Exception):
     """h2load is not on the PATH."""

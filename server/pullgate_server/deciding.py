@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from pullgate_policy import (
     Category,
@@ -23,6 +23,9 @@ from pullgate_server.categories.cache import CachedCategory, CategoryCache
 from pullgate_server.clock import Clock
 from pullgate_server.errors import FieldInvalidError, OrganizationMissingError, RevisionNotYetVisibleError
 from pullgate_server.snapshot import Snapshot, SnapshotKeeper
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""When what does not age has to be looked up anew."""
 
 _OFFICIAL = CategoryEvidence(
     category=Category.OFFICIAL, source="namespace", detail="the namespace of Docker Official Images"
@@ -111,50 +114,31 @@ class Decider:
         parsed = parse_reference(reference)
         now = self._clock()
         known: dict[HubRepository, CategoryEvidence] = {}
-        change_at: datetime | None = None
+        change_at = NEVER
         while True:
             decision = decide(organizations, snapshot.policies, identity, parsed, known, now)
             if not isinstance(decision, CategoryNeeded):
                 break
             category = await self._category_of(decision.repository, snapshot)
             known[decision.repository] = category.evidence
-            change_at = _earlier(change_at, category.fresh_until)
-        change_at = _earlier(change_at, decision.valid_until)
-        cacheable_for = self._cacheable_for
-        repeatable_until: datetime | None = datetime.max.replace(tzinfo=now.tzinfo)
-        if change_at is not None:
-            # The same bytes promise the same time, so they can be repeated as long as all of it still lies ahead.
-            repeatable_until = change_at - self._cacheable_for
-            if repeatable_until <= now:
-                repeatable_until = None
-                cacheable_for = max(timedelta(0), change_at - now)
+            change_at = min(change_at, category.fresh_until)
+        change_at = min(change_at, decision.valid_until or NEVER)
+        # The same bytes promise the same time, so they can be repeated as long as all of it still lies ahead.
+        repeatable_until = change_at - self._cacheable_for
         return PreparedAnswer(
             answer=Answer(
                 decision=decision,
                 policy_revision=snapshot.revision,
                 decision_id=self._ids.next(),
-                cacheable_for=cacheable_for,
+                cacheable_for=max(timedelta(0), min(self._cacheable_for, change_at - now)),
             ),
-            repeatable_until=repeatable_until,
+            repeatable_until=repeatable_until if repeatable_until > now else None,
         )
 
-    async def _category_of(self, repository: HubRepository, snapshot: Snapshot) -> "_Lookup":
+    async def _category_of(self, repository: HubRepository, snapshot: Snapshot) -> CachedCategory:
         pinned = snapshot.pinned(repository)
         if pinned is not None:
-            return _Lookup(pinned, None)
+            return CachedCategory(pinned, NEVER)
         if repository.namespace == OFFICIAL_NAMESPACE:
-            return _Lookup(_OFFICIAL, None)
-        cached: CachedCategory = await self._categories.category_of(repository)
-        return _Lookup(cached.evidence, cached.fresh_until)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    evidence: CategoryEvidence
-    fresh_until: datetime | None
-
-
-def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
-    if one is None or other is None:
-        return one or other
-    return min(one, other)
+            return CachedCategory(_OFFICIAL, NEVER)
+        return await self._categories.category_of(repository)

@@ -118,14 +118,10 @@ class Gate:
         async def call(data: bytes, context: Context) -> bytes:
             self._open_calls += 1
             try:
-                if isinstance(caller, ServiceError):
-                    raise caller
-                if self._open_calls > self._max_open_calls:
-                    raise TooManyCallsError(self._max_open_calls)
-                if shortcut is not None and (response := shortcut(data, caller)) is not None:
+                admitted = self._admit(caller)
+                if shortcut is not None and (response := shortcut(data, admitted)) is not None:
                     return response
-                answer = await handler(self._parse(request_type, data), caller, context)
-                return answer if isinstance(answer, bytes) else answer.SerializeToString()
+                return _serialized(await handler(self._parse(request_type, data), admitted, context))
             except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
                 await self._end(context, error)
             finally:
@@ -141,14 +137,11 @@ class Gate:
             requests = _Requests(data, lambda message: self._parse(request_type, message))
             self._streams.add(requests)
             try:
-                if isinstance(caller, ServiceError):
-                    raise caller
-                if self._open_calls > self._max_open_calls:
-                    raise TooManyCallsError(self._max_open_calls)
+                admitted = self._admit(caller)
                 if self._stopping:
                     requests.stop()
-                async for answer in handler(requests, caller, context):
-                    await context.write(answer if isinstance(answer, bytes) else answer.SerializeToString())
+                async for answer in handler(requests, admitted, context):
+                    await context.write(_serialized(answer))
                 if requests.stopped:
                     raise ServerStoppingError
             except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
@@ -158,6 +151,14 @@ class Gate:
                 self._leave()
 
         return call
+
+    def _admit(self, caller: Caller | ServiceError) -> Caller:
+        """The caller, if it is one and there is room for its call."""
+        if isinstance(caller, ServiceError):
+            raise caller
+        if self._open_calls > self._max_open_calls:
+            raise TooManyCallsError(self._max_open_calls)
+        return caller
 
     def _leave(self) -> None:
         self._open_calls -= 1
@@ -183,6 +184,10 @@ class Gate:
             trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
         )
         raise AssertionError("abort raises")
+
+
+def _serialized(answer: Message | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 class _HandlersByCaller(grpc.GenericRpcHandler):

@@ -13,7 +13,7 @@ from pullgate_server.clock import Clock
 from pullgate_server.deciding import Decider, DecisionIds
 from pullgate_server.errors import BatchTooLargeError, FieldInvalidError, IdentityTokenInvalidError
 from pullgate_server.rpc.gate import Context, Gate
-from pullgate_server.rpc.prepared import Asker, ReadyAnswers, field_header
+from pullgate_server.rpc.prepared import Asker, ReadyAnswer, ReadyAnswers, field_header
 from pullgate_server.snapshot import Snapshot
 
 MAX_WAIT_FOR_REVISION = 5.0
@@ -56,10 +56,7 @@ class PolicyDecisionService:
 
     async def Decide(self, request: messages.DecideRequest, caller: Caller, context: Context) -> bytes:  # noqa: N802
         """One image."""
-        if request.min_revision:
-            await self._fresh(request.min_revision, context)
-        asker = self._asker(request, caller)
-        decision = self._again(request, asker) or await self._anew(request, asker)
+        asker, decision = await self._decide(request, caller, context)
         header = field_header(_DECISION, len(decision))
         if request.request_id:
             return header + decision + messages.DecideResponse(request_id=request.request_id).SerializeToString()
@@ -69,10 +66,7 @@ class PolicyDecisionService:
 
     def decide_again(self, data: bytes, caller: Caller) -> bytes | None:
         """The response to a DecideRequest of the same bytes as an earlier one, if that still holds."""
-        ready = self._ready.response(caller.id, data)
-        if ready is None or self._clock() >= ready.repeatable_until:
-            return None
-        return ready.with_id(self._ids.next())
+        return self._repeated(self._ready.response(caller.id, data))
 
     async def BatchDecide(  # noqa: N802
         self, request: messages.BatchDecideRequest, caller: Caller, context: Context
@@ -112,10 +106,7 @@ class PolicyDecisionService:
 
         async def answer(request: messages.StreamDecideRequest) -> None:
             try:
-                if request.min_revision:
-                    await self._fresh(request.min_revision, context)
-                asker = self._asker(request, caller)
-                decision = self._again(request, asker) or await self._anew(request, asker)
+                _, decision = await self._decide(request, caller, context)
                 result = field_header(_STREAM_DECISION, len(decision)) + decision
             except Exception as error:  # noqa: BLE001 - becomes this request's status, a defect's included
                 result = messages.StreamDecideResponse(error=self._gate.status_of(error)).SerializeToString()
@@ -152,22 +143,26 @@ class PolicyDecisionService:
     def _asker(self, request: _Question, caller: Caller) -> Asker:
         return self._ready.asker(caller.id, request.identity.SerializeToString(), request.organizations)
 
-    def _again(self, request: _SingleQuestion, asker: Asker) -> bytes | None:
-        """The ready answer, if there is one that still holds."""
-        ready = asker.answers.get(request.reference)
+    async def _decide(self, request: _SingleQuestion, caller: Caller, context: Context) -> tuple[Asker, bytes]:
+        """The ready answer if there is one that still holds, else a new one, which is kept ready.
+
+        Asker and snapshot are taken in one step of the loop, so that what is kept with the one was decided with the
+        other.
+        """
+        if request.min_revision:
+            await self._fresh(request.min_revision, context)
+        asker, snapshot = self._asker(request, caller), self._decider.newest
+        repeated = self._repeated(asker.answers.get(request.reference))
+        if repeated is not None:
+            return asker, repeated
+        prepared = await self._decider.decide(snapshot, *self._read(request), request.reference)
+        return asker, asker.keep(request.reference, prepared)
+
+    def _repeated(self, ready: ReadyAnswer | None) -> bytes | None:
+        """A ready answer under a new id, if it still holds."""
         if ready is None or self._clock() >= ready.repeatable_until:
             return None
         return ready.with_id(self._ids.next())
-
-    async def _anew(self, request: _SingleQuestion, asker: Asker) -> bytes:
-        """Decide, and keep the answer ready.
-
-        The asker was got in the same step of the loop as the snapshot is here, so that what is kept with the one was
-        decided with the other.
-        """
-        snapshot = self._decider.newest
-        prepared = await self._decider.decide(snapshot, *self._read(request), request.reference)
-        return asker.keep(request.reference, prepared)
 
     def _read(self, request: _Question) -> tuple[Identity, tuple[str, ...]]:
         """Who asks, and the organizations that have a say; raises what is wrong with either."""
