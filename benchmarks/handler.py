@@ -24,9 +24,10 @@ from pullgate.local import DEFAULT_ADDRESS
 from pullgate.v1 import mapping, policy_decision_pb2
 from pullgate_client.connection import local_token
 from pullgate_policy import Preset, preset_policy
-from pullgate_server.composition import World, compose, ensure_operator_token
+from pullgate_server.composition import World, compose, ensure_operator_token, open_secrets
 from pullgate_server.configuration import Configuration
 from pullgate_server.stores.memory import MemoryStore
+from pullgate_server.stores.port import Authorship
 
 CALLS = 10_000
 LOOPS = 5
@@ -43,9 +44,10 @@ async def microseconds(call: Callable[[bytes], Any], requests: list[bytes]) -> f
 async def measure(directory: Path) -> dict[str, float]:
     """The figures, by name."""
     store, world = MemoryStore(), World()
-    await ensure_operator_token(store, directory, world)
-    policy = preset_policy(Preset.STRICT, "acme")
-    await store.put_policy(policy, expected_revision=0, author="", comment="", now=world.clock())
+    hasher = await open_secrets(Configuration(), store, directory, world)
+    await ensure_operator_token(store, hasher, directory, world)
+    written = Authorship(author="", caller_id="", origin="", written_at=world.clock())
+    await store.write_policy("acme", lambda _: preset_policy(Preset.STRICT, "acme"), written)
     metadata = (("authorization", f"Bearer {local_token(DEFAULT_ADDRESS, directory)}"),)
     details: Any = SimpleNamespace(method="/pullgate.v1.PolicyDecisionService/Decide", invocation_metadata=metadata)
     numbers = itertools.count()
@@ -55,7 +57,7 @@ async def measure(directory: Path) -> dict[str, float]:
         message = policy_decision_pb2.DecideRequest(identity=identity, reference=reference, request_id=request_id)
         return message.SerializeToString()
 
-    async with compose(Configuration(), directory, store, world) as application:
+    async with compose(Configuration(), directory, store, hasher, world) as application:
         handler: Any = next(filter(None, (handlers.service(details) for handlers in application.handlers)))
 
         def call(data: bytes) -> Any:

@@ -18,11 +18,12 @@ import pytest
 from pullgate.local import OPERATOR_TOKEN_FILE
 from pullgate.v1.policy_admin_pb2_grpc import PolicyAdminServiceStub
 from pullgate.v1.policy_decision_pb2_grpc import PolicyDecisionServiceStub
-from pullgate_server.composition import Application, World, compose, ensure_operator_token
+from pullgate_server.composition import Application, World, compose, ensure_operator_token, open_secrets
 from pullgate_server.configuration import Configuration
 from pullgate_server.server import RunningServer
 from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.stores.port import Store
+from tests.postgresql import PostgresqlServer, running_postgresql
 
 # Tests are the same in every run; `pytest --hypothesis-profile=explore` looks further.
 hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
@@ -31,6 +32,13 @@ hypothesis.settings.load_profile("default")
 
 SOON = 20.0
 """Seconds after which a test that waits for something gives up: long, because only a defect gets there."""
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server for all tests that want databases of their own on one."""
+    with running_postgresql() as server:
+        yield server
 
 
 @dataclass
@@ -94,9 +102,10 @@ def serve(tmp_path: Path) -> Serve:
             **{"listen": "127.0.0.1:0", "data_dir": tmp_path, "stop_grace": 5.0, "store_poll": 0.01, **options}
         )
         world = World(clock=clock)
-        await ensure_operator_token(store, tmp_path, world)
+        hasher = await open_secrets(configuration, store, tmp_path, world)
+        await ensure_operator_token(store, hasher, tmp_path, world)
         token = Path(tmp_path, OPERATOR_TOKEN_FILE).read_text().strip()
-        async with compose(configuration, tmp_path, store, world) as application:
+        async with compose(configuration, tmp_path, store, hasher, world) as application:
             server = RunningServer(wrap(application), configuration)
             await server.start()
             try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pullgate_cli.connecting import connects
+from pullgate_cli.tables import print_table
 from pullgate_policy import Category, CommunityClass
 from pullgate_policy.pins import CategoryPin, InvalidPinError
 
@@ -21,7 +22,15 @@ _WORDS = {
 }
 
 
-@click.group()
+EXIT_CODES = """\b
+Exit codes:
+  0  done
+  1  refused: for want of permission
+  2  wrong usage, or not pinned
+  3  the service could not be asked"""
+
+
+@click.group(epilog=EXIT_CODES)
 def category() -> None:
     """Say of which category a namespace or repository of Docker Hub is, whatever the sources say."""
 
@@ -30,7 +39,10 @@ def category() -> None:
     epilog="""\b
 Examples:
   pullgate category pin someuser community --reason "seen on Docker Hub"
-  pullgate category pin vendor/agent verified_publisher"""
+  pullgate category pin vendor/agent verified_publisher
+
+"""
+    + EXIT_CODES
 )
 @click.argument("name", metavar="NAMESPACE[/REPOSITORY]")
 @click.argument("word", metavar="CATEGORY", type=click.Choice(list(_WORDS)))
@@ -54,7 +66,7 @@ def pin(*, client: "Client", name: str, word: str, reason: str) -> None:
     click.echo(f"{stored.name} is pinned as {word}")
 
 
-@category.command()
+@category.command(epilog=EXIT_CODES)
 @click.argument("name", metavar="NAMESPACE[/REPOSITORY]")
 @connects
 def unpin(*, client: "Client", name: str) -> None:
@@ -63,7 +75,7 @@ def unpin(*, client: "Client", name: str) -> None:
     click.echo(f"{name} is no longer pinned")
 
 
-@category.command()
+@category.command(epilog=EXIT_CODES)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @connects
 def pins(*, client: "Client", as_json: bool) -> None:
@@ -73,17 +85,21 @@ def pins(*, client: "Client", as_json: bool) -> None:
         for item in stored:
             click.echo(json.dumps(_data(item)))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "category", "author", "written at", "reason", box=None)
-    for item in stored:
-        kind = (item.community_class or item.category).value
-        table.add_row(item.name, kind, item.author, f"{item.written_at:%Y-%m-%d %H:%M:%S} UTC", item.reason)
-    if stored:
-        Console().print(table)
-    else:
-        click.echo("nothing is pinned")
+    print_table(
+        ("name", "category", "author", "written at", "reason"),
+        (
+            (
+                item.name,
+                (item.community_class or item.category).value,
+                item.author,
+                f"{item.written_at:%Y-%m-%d %H:%M:%S} UTC",
+                item.reason,
+            )
+            for item in stored
+        ),
+        whole=["name"],
+        empty="nothing is pinned",
+    )
 
 
 def _data(item: CategoryPin) -> dict[str, object]:

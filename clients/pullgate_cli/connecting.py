@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from pullgate.local import DEFAULT_ADDRESS, default_data_directory
+from pullgate.local import DEFAULT_ADDRESS, default_data_directory, is_local
 
 if TYPE_CHECKING:
-    from pullgate_client import CallError
+    from pullgate_client import CallError, Connection
 
-NO_DECISION = 3
-"""Exit code: the service could not be asked, or had no answer."""
+REFUSED = 1
+"""Exit code of administrative commands: the service did not do it, as for want of permission or after a conflict."""
 
 USAGE = 2
 """Exit code: what was asked is wrong."""
+
+NO_ANSWER = 3
+"""Exit code: the service could not be asked, or had no answer."""
+
+_REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "ABORTED", "ALREADY_EXISTS"}
+_TOO_MUCH = {"BATCH_TOO_LARGE", "MESSAGE_TOO_LARGE"}
+_WRONG = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "OUT_OF_RANGE"}
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -78,36 +85,56 @@ def connects(command: Callable[..., Any]) -> Callable[..., Any]:
         from pullgate_client import CallError, Client, Connection, ConnectionSettingsError
         from pullgate_client.connection import local_token
 
-        token = (token or "").strip() or local_token(address, data_dir or default_data_directory(os.environ))
+        token = (token or "").strip()
+        if not token and cert is None:
+            token = local_token(address, data_dir or default_data_directory(os.environ))
         if not token.isascii() or not token.isprintable():
             raise click.UsageError("the token has characters that no token has; was it copied whole?")
         connection = Connection(address=address, token=token, tls=tls, ca=ca, cert=cert, key=key)
+        if token and not connection.speaks_tls and not _is_here(address):
+            warning = f"the token crosses the network readably on its way to {address}; say --tls"
+            click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {warning}", err=True)
         try:
             with Client(connection) as client:
                 return command(client=client, **arguments)
         except ConnectionSettingsError as error:
             raise click.UsageError(str(error)) from error
         except CallError as error:
-            fail(error, address, has_token=bool(token))
+            fail(error, connection)
 
     return connected
 
 
-def fail(error: "CallError", address: str, *, has_token: bool) -> NoReturn:
+def _is_here(address: str) -> bool:
+    try:
+        return is_local(address)
+    except ValueError:
+        # Other forms of addresses are grpc's business; what cannot be told is not here.
+        return False
+
+
+def fail(error: "CallError", connection: "Connection") -> NoReturn:
     """Say why there is no answer, and what to do, and leave."""
-    message, code = explain(error, address, has_token=has_token)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
-    sys.exit(code)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {explain(error, connection)}", err=True)
+    sys.exit(exit_code(error))
 
 
-def explain(error: "CallError", address: str, *, has_token: bool) -> tuple[str, int]:
-    """The sentence for a person, and the exit code."""
-    code = error.code.name
+def exit_code(error: "CallError") -> int:
+    """The exit code of an administrative command that ends with this error."""
+    if error.code.name in _REFUSALS or error.reason == "LOCKED_OUT":
+        return REFUSED
+    return USAGE if error.code.name in _WRONG or error.reason in _TOO_MUCH else NO_ANSWER
+
+
+def explain(error: "CallError", connection: "Connection") -> str:
+    """The sentence for a person."""
+    code, address = error.code.name, connection.address
+    if code == "UNAVAILABLE" and not error.reason and connection.speaks_tls:
+        return f"no service could be reached on {address} over TLS; see --ca, --cert and the name ({error.message})"
     if code == "UNAVAILABLE" and not error.reason:
-        return f"no service answers on {address}; start one with 'pullgate serve', or say --address", NO_DECISION
-    if code == "UNAUTHENTICATED" and not has_token:
-        return "a token is required: say --token, or --data-dir of a server on this machine", NO_DECISION
+        return f"no service answers on {address}; start one with 'pullgate serve', or say --address"
+    if code == "UNAUTHENTICATED" and not connection.token and connection.cert is None:
+        return "a token is required: say --token, or --data-dir of a server on this machine"
     if code == "DEADLINE_EXCEEDED":
-        return f"the service on {address} did not answer in time", NO_DECISION
-    wrong = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "ABORTED"}
-    return error.message or code, USAGE if code in wrong else NO_DECISION
+        return f"the service on {address} did not answer in time"
+    return error.message or code

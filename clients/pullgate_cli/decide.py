@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pullgate_cli.connecting import NO_DECISION, USAGE, connects, explain
+from pullgate_cli.connecting import NO_ANSWER, USAGE, connects, explain
 from pullgate_cli.references import explain_position, read_references
 from pullgate_policy import (
     ANONYMOUS,
@@ -50,10 +50,12 @@ REASONS = {
 @click.command(
     epilog="""\b
 Examples:
+  pullgate decide nginx                        # for oneself, with a token of one's own
   pullgate decide --org acme --user dev nginx
   pullgate decide --org acme --user ada --team data-science someuser/tool:1.4 ghcr.io/a/b
   pullgate decide --org acme --anonymous --json nginx
   cat images.txt | pullgate decide --org acme --user ci -
+
 \b
 Exit codes (the highest that applies):
   0  all images are allowed
@@ -89,31 +91,24 @@ def decide(
     """Ask whether an identity may use images. `-` reads references from standard input, one a line."""
     from pullgate_client import CallError
 
-    if anonymous and (user or role or teams or credential):
+    said = bool(user or role or teams or credential)
+    if anonymous and said:
         raise click.UsageError("--anonymous is nobody: it goes with none of --user, --role, --team and --credential")
-    try:
-        identity = (
-            ANONYMOUS
-            if anonymous
-            else Identity(
-                username=user or _logged_in(),
-                memberships=tuple(
-                    Membership(organization=name, role=Role(role or "member"), teams=frozenset(teams))
-                    for name in organizations
-                ),
-                credential=CredentialKind(credential or "unspecified"),
-            )
-        )
-    except InvalidIdentityError as error:
-        raise click.UsageError(error.problem) from error
+    identity: Identity | str = ANONYMOUS
+    if not anonymous:
+        # Who says nothing of an identity, and has a token, asks for oneself.
+        oneself = "" if said or organizations else client.connection.token
+        identity = oneself or _stated(user, organizations, role, teams, credential)
     inputs = read_references(references)
     started = time.perf_counter()
     try:
         results = _ask(client, identity, inputs, organizations if anonymous else ())
     except CallError as error:
-        if not as_json:
-            raise
+        if error.reason == "IDENTITY_TOKEN_INVALID":
+            error.message = "say --org and --user: the token is no person's, so there is nobody to decide for"
         results = _without_answers(client, inputs, error)
+        if not as_json:
+            _tell_once(error, results)
     seconds = time.perf_counter() - started
     if as_json:
         for text, result in zip(inputs, results, strict=True):
@@ -126,6 +121,23 @@ def decide(
     sys.exit(max((_exit_code(result) for result in results), default=0))
 
 
+def _stated(
+    user: str | None, organizations: Sequence[str], role: str | None, teams: Sequence[str], credential: str | None
+) -> Identity:
+    """The identity that the options state."""
+    try:
+        return Identity(
+            username=user or _logged_in(),
+            memberships=tuple(
+                Membership(organization=name, role=Role(role or "member"), teams=frozenset(teams))
+                for name in organizations
+            ),
+            credential=CredentialKind(credential or "unspecified"),
+        )
+    except InvalidIdentityError as error:
+        raise click.UsageError(error.problem) from error
+
+
 def _logged_in() -> str:
     """The name of who runs this."""
     try:
@@ -135,7 +147,7 @@ def _logged_in() -> str:
 
 
 def _ask(
-    client: "pullgate_client.Client", identity: Identity, inputs: Sequence[str], organizations: Sequence[str]
+    client: "pullgate_client.Client", identity: Identity | str, inputs: Sequence[str], organizations: Sequence[str]
 ) -> list[Any]:
     """A result for each input, in order. What is no reference is known here and not sent."""
     results: list[Any] = [_bad_reference(text) for text in inputs]
@@ -149,11 +161,18 @@ def _ask(
     return results
 
 
+def _tell_once(error: "pullgate_client.CallError", results: Sequence[Any]) -> None:
+    """Say why there is no answer at all, and leave, unless there is more to say about single references."""
+    if not any(isinstance(result, InvalidReferenceError) for result in results):
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+        sys.exit(_exit_code(error))
+
+
 def _without_answers(
     client: "pullgate_client.Client", inputs: Sequence[str], error: "pullgate_client.CallError"
 ) -> list[Any]:
     """A result for each input when the service gave no answer at all."""
-    error.message, _ = explain(error, client.connection.address, has_token=bool(client.connection.token))
+    error.message = explain(error, client.connection)
     return [_bad_reference(text) or error for text in inputs]
 
 
@@ -172,7 +191,7 @@ def _exit_code(result: Any) -> int:
         case InvalidReferenceError():
             return USAGE
         case _:
-            return USAGE if result.code.name == "INVALID_ARGUMENT" else NO_DECISION
+            return USAGE if result.code.name == "INVALID_ARGUMENT" else NO_ANSWER
 
 
 def _data(result: Any) -> dict[str, Any]:
@@ -213,6 +232,8 @@ def _answer_data(answer: Answer) -> dict[str, Any]:
         "policy_revision": answer.policy_revision,
         "decision_id": answer.decision_id,
         "cacheable_for": f"{answer.cacheable_for.total_seconds():g}s",
+        "notes": list(answer.notes),
+        "known_as_of": answer.known_as_of.isoformat().replace("+00:00", "Z") if answer.known_as_of else None,
     }
 
 
@@ -223,7 +244,7 @@ def _effect(decision: Decision) -> str:
     return click.style("ALLOW", fg="green" if decision.enforced else "yellow", bold=True)
 
 
-def _reason(decision: Decision) -> str:
+def reason_in_words(decision: Decision) -> str:
     """The answer in words."""
     if decision.message:
         return decision.message if decision.enforced else f"monitor mode; enforcing it would be: {decision.message}"
@@ -240,7 +261,7 @@ def _detailed(text: str, result: Any) -> Iterable[str]:
         case Answer():
             decision = result.decision
             yield f"{_effect(decision)}  {decision.reference}"
-            yield f"       {_reason(decision)}"
+            yield f"       {reason_in_words(decision)}"
             for name, value in _explanation(result):
                 yield f"       {click.style(f'{name:<9}', dim=True)} {value}"
         case _:
@@ -263,6 +284,10 @@ def _explanation(answer: Answer) -> Iterable[tuple[str, str]]:
         yield "rule", f"{decision.matched_rule} of {decision.organization} at revision {answer.policy_revision}"
     if decision.help:
         yield "help", decision.help
+    for note in answer.notes:
+        yield "note", note
+    if answer.known_as_of is not None:
+        yield "known", f"as of {answer.known_as_of:%Y-%m-%d %H:%M:%S} UTC: the service's database is out of reach"
     yield "decision", answer.decision_id
 
 
@@ -270,7 +295,7 @@ def _print_list(inputs: Sequence[str], results: Sequence[Any], seconds: float) -
     width = min(max(map(len, inputs)), 60)
     for text, result in zip(inputs, results, strict=True):
         if isinstance(result, Answer):
-            click.echo(f"{_effect(result.decision)}  {text:<{width}}  {_reason(result.decision)}")
+            click.echo(f"{_effect(result.decision)}  {text:<{width}}  {reason_in_words(result.decision)}")
         else:
             problem = result.problem if isinstance(result, InvalidReferenceError) else result.message
             click.echo(f"{click.style('ERROR', fg='red', bold=True)}  {text:<{width}}  {problem}")

@@ -9,8 +9,12 @@ COMMANDS = {
     "serve": ("pullgate_server.command:serve", "Run the server."),
     "decide": ("pullgate_cli.decide:decide", "Ask whether an identity may use images."),
     "reference": ("pullgate_cli.reference:reference", "Explain how image references are read."),
-    "policy": ("pullgate_cli.policy:policy", "Read and change policies."),
+    "policy": ("pullgate_cli.policy:policy", "Read, try, test and change policies."),
+    "member": ("pullgate_cli.member:member", "Read and change member lists."),
+    "token": ("pullgate_cli.token:token", "Make, list and revoke tokens."),
     "category": ("pullgate_cli.category:category", "Pin the category of a namespace or repository."),
+    "audit": ("pullgate_cli.audit:audit", "Who changed what, when, and from where."),
+    "whoami": ("pullgate_cli.whoami:whoami", "Say whom the service takes you for."),
     "healthcheck": ("pullgate_cli.healthcheck:healthcheck", "Ask whether the server should be sent calls."),
     "version": ("pullgate_cli.version:version", "Print the version."),
 }

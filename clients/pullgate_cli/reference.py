@@ -17,6 +17,7 @@ from pullgate_policy import InvalidReferenceError, parse_reference
 Examples:
   pullgate reference nginx ghcr.io/a/b:1
   pullgate reference --json registry-1.docker.io/someuser/tool
+
 \b
 Exit codes:
   0  all of them are references

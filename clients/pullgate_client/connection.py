@@ -40,15 +40,23 @@ class Connection:
             return Path(environment[name]) if environment.get(name) else None
 
         address = environment.get("PULLGATE_ADDRESS") or DEFAULT_ADDRESS
+        token = environment.get("PULLGATE_TOKEN", "").strip()
+        if not token and not environment.get("PULLGATE_CERT"):
+            # Who shows a certificate of their own means to be known by that.
+            token = local_token(address, default_data_directory(environment))
         return cls(
             address=address,
-            token=environment.get("PULLGATE_TOKEN", "").strip()
-            or local_token(address, default_data_directory(environment)),
+            token=token,
             tls=environment.get("PULLGATE_TLS", "").lower() in {"1", "true", "yes", "on"},
             ca=path("PULLGATE_CA"),
             cert=path("PULLGATE_CERT"),
             key=path("PULLGATE_KEY"),
         )
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return bool(self.tls or self.ca or self.cert or self.key)
 
     def open_channel(self) -> grpc.Channel:
         """A channel; raises ConnectionSettingsError."""
@@ -56,7 +64,7 @@ class Connection:
             ("grpc.primary_user_agent", "pullgate-client"),
             ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
         ]
-        if not (self.tls or self.ca or self.cert or self.key):
+        if not self.speaks_tls:
             return grpc.insecure_channel(self.address, options=options)
         if (self.cert is None) != (self.key is None):
             raise ConnectionSettingsError("a client certificate needs its key, and a key its certificate")

@@ -23,7 +23,13 @@ from pullgate_policy.errors import (
 )
 from pullgate_policy.identity import ANONYMOUS, CredentialKind, Identity, Membership, Role
 from pullgate_policy.policy import Effect, Mode, Policy
-from pullgate_policy.policy_document import parse_policy, parse_policy_yaml, policy_data, policy_yaml
+from pullgate_policy.policy_document import (
+    parse_policies_yaml,
+    parse_policy,
+    parse_policy_yaml,
+    policy_data,
+    policy_yaml,
+)
 from pullgate_policy.presets import Preset, preset_policy
 from pullgate_policy.reference import Reference, parse_reference
 
@@ -56,6 +62,7 @@ __all__ = [
     "decide",
     "hub_repository",
     "organizations_concerned",
+    "parse_policies_yaml",
     "parse_policy",
     "parse_policy_yaml",
     "parse_reference",

@@ -1,4 +1,4 @@
-"""How values are written in documents: one definition per field, for reading, checking and writing.
+"""How values are written in documents: one definition per field, for reading, checking, writing and JSON Schema.
 
 A document is plain data (dicts, lists, text, booleans, None), as YAML and JSON give it. A `Kind` says how one sort of
 value stands in it. Reading never stops at the first problem and never guesses: every problem is noted at its path.
@@ -7,6 +7,7 @@ value stands in it. Reading never stops at the first problem and never guesses: 
 import dataclasses
 import difflib
 import enum
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -33,6 +34,10 @@ class Kind(Protocol[T]):
 
     def write(self, value: T) -> Plain:
         """The form that `read` reads as `value`."""
+        ...
+
+    def json_schema(self) -> dict[str, Plain]:
+        """The JSON Schema (draft 2020-12) of what `read` reads: it may accept more, and never less."""
         ...
 
 
@@ -76,6 +81,10 @@ class Boolean:
         """As it is."""
         return value
 
+    def json_schema(self) -> dict[str, Plain]:
+        """A truth value."""
+        return {"type": "boolean"}
+
 
 class OptionalBoolean(Boolean):
     """true, false, or null for 'not said'."""
@@ -88,6 +97,10 @@ class OptionalBoolean(Boolean):
         """As it is."""
         return value
 
+    def json_schema(self) -> dict[str, Plain]:
+        """A truth value or null."""
+        return {"type": ["boolean", "null"]}
+
 
 class Granted(Boolean):
     """true, or left out: a grant that says false would look like a prohibition and be none."""
@@ -99,6 +112,10 @@ class Granted(Boolean):
             return None
         return super().read(data, path, problems)
 
+    def json_schema(self) -> dict[str, Plain]:
+        """Only true."""
+        return {"type": "boolean", "const": True}
+
 
 class Text(Generic[T]):
     """A text with a meaning of its own.
@@ -106,11 +123,13 @@ class Text(Generic[T]):
     Args:
         parse: gives the value, or raises ValueError with a sentence whose subject is the text ('is not a host').
         write: gives the text back.
+        keywords: of JSON Schema, such as `pattern` and `examples`; every text that `parse` reads satisfies them.
     """
 
-    def __init__(self, parse: Callable[[str], T], write: Callable[[T], str] = str) -> None:
+    def __init__(self, parse: Callable[[str], T], write: Callable[[T], str] = str, **keywords: Plain) -> None:
         self._parse = parse
         self._write = write
+        self._keywords = keywords
 
     def read(self, data: object, path: str, problems: list[Problem]) -> T | None:
         """The parsed text."""
@@ -127,6 +146,10 @@ class Text(Generic[T]):
     def write(self, value: T) -> Plain:
         """The text."""
         return self._write(value)
+
+    def json_schema(self) -> dict[str, Plain]:
+        """A text, as closely as the keywords tell it."""
+        return {"type": "string", **self._keywords}
 
 
 class Choice(Generic[E]):
@@ -148,6 +171,10 @@ class Choice(Generic[E]):
     def write(self, value: E) -> Plain:
         """The member's value."""
         return str(value.value)
+
+    def json_schema(self) -> dict[str, Plain]:
+        """One of the words."""
+        return {"type": "string", "enum": [str(member.value) for member in self._choices]}
 
 
 class Timestamp:
@@ -179,6 +206,10 @@ class Timestamp:
         """With Z for UTC, the form RFC 3339 and protobuf's JSON share."""
         return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
+    def json_schema(self) -> dict[str, Plain]:
+        """A text or null. The format is an annotation, as draft 2020-12 has it: `read` reads more of ISO 8601."""
+        return {"type": ["string", "null"], "format": "date-time", "examples": ["2027-01-01T00:00:00Z"]}
+
 
 class ListOf(Generic[T]):
     """A list of one kind; nothing at all is the empty list."""
@@ -200,6 +231,10 @@ class ListOf(Generic[T]):
         """The items, in order."""
         return [self._kind.write(item) for item in value]
 
+    def json_schema(self) -> dict[str, Plain]:
+        """A list or null."""
+        return {"type": ["array", "null"], "items": self._kind.json_schema()}
+
 
 class SetOf(Generic[T]):
     """A list in which the order says nothing and no item stands twice."""
@@ -216,12 +251,16 @@ class SetOf(Generic[T]):
         """The items, sorted as text, so that equal sets are written alike."""
         return self._list.write(sorted(value, key=str))
 
+    def json_schema(self) -> dict[str, Plain]:
+        """A list or null; an item may stand twice, which means nothing."""
+        return self._list.json_schema()
+
 
 class MapOf(Generic[T]):
     """A section whose keys are names and whose values are of one kind; nothing at all is the empty one."""
 
-    def __init__(self, name: Callable[[str], str], kind: Kind[T]) -> None:
-        self._name: Text[str] = Text(name)
+    def __init__(self, name: Text[str], kind: Kind[T]) -> None:
+        self._name = name
         self._kind = kind
 
     def read(self, data: object, path: str, problems: list[Problem]) -> Mapping[str, T] | None:
@@ -242,6 +281,14 @@ class MapOf(Generic[T]):
         """The values by name."""
         return {name: self._kind.write(item) for name, item in value.items()}
 
+    def json_schema(self) -> dict[str, Plain]:
+        """An object of any names, or null."""
+        return {
+            "type": ["object", "null"],
+            "propertyNames": self._name.json_schema(),
+            "additionalProperties": self._kind.json_schema(),
+        }
+
 
 class Record(Generic[T]):
     """A section with known keys: the fields of a dataclass that were declared with `written`."""
@@ -251,6 +298,10 @@ class Record(Generic[T]):
         self._omit_defaults = omit_defaults
         self._kinds: dict[str, Kind[Any]] = {
             field.name: field.metadata["kind"]
+            for field in dataclasses.fields(record)  # type: ignore[arg-type]
+        }
+        self._descriptions: dict[str, str] = {
+            field.name: field.metadata["description"]
             for field in dataclasses.fields(record)  # type: ignore[arg-type]
         }
         self._defaults = {
@@ -290,10 +341,39 @@ class Record(Generic[T]):
             items = {key: item for key, item in items.items() if item != self._defaults[key]}
         return {key: self._kinds[key].write(item) for key, item in items.items()}
 
+    def json_schema(self) -> dict[str, Plain]:
+        """An object with the known keys and no others, described as the dataclass is; null if no key is required."""
+        required: list[Plain] = [key for key, default in self._defaults.items() if default is dataclasses.MISSING]
+        return {
+            "type": "object" if required else ["object", "null"],
+            "description": " ".join((inspect.getdoc(self._record) or "").partition("\n\n")[0].split()),
+            "properties": {key: self._property(key) for key in self._kinds},
+            "required": required,
+            "additionalProperties": False,
+        }
 
-def written(kind: Kind[Any], **options: Any) -> Any:
-    """Declare a dataclass field and how it is written; `options` are those of `dataclasses.field`."""
-    return dataclasses.field(metadata={"kind": kind}, **options)
+    def _property(self, key: str) -> dict[str, Plain]:
+        schema = self._kinds[key].json_schema()
+        if self._descriptions[key]:
+            schema["description"] = self._descriptions[key]
+        # A default that is never written need not be readable: a grant's false is left out, and refused if written.
+        if self._defaults[key] is not dataclasses.MISSING and not self._omit_defaults:
+            default = self._kinds[key].write(self._defaults[key])
+            # A section's default stands at each of its own keys.
+            if not isinstance(default, dict):
+                schema["default"] = default
+        return schema
+
+
+def written(kind: Kind[Any], description: str = "", **options: Any) -> Any:
+    """Declare a dataclass field and how it is written.
+
+    Args:
+        kind: how.
+        description: a sentence for who writes the document; empty where the kind's own says it.
+        options: those of `dataclasses.field`.
+    """
+    return dataclasses.field(metadata={"kind": kind, "description": description}, **options)
 
 
 def _is_section(data: object, path: str, problems: list[Problem]) -> "TypeIs[dict[str, object]]":

@@ -5,7 +5,7 @@ import yaml
 from pullgate_policy.document import Plain, Record
 from pullgate_policy.errors import InvalidPolicyError, Problem
 from pullgate_policy.policy import Policy
-from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
+from pullgate_policy.yaml_text import InvalidYamlError, load_yaml, load_yaml_documents
 
 _policy: Record[Policy] = Record(Policy)
 
@@ -32,6 +32,27 @@ def parse_policy_yaml(text: str) -> Policy:
     if data is None:
         raise InvalidPolicyError([Problem("", "the document is empty; begin with organization: NAME")])
     return parse_policy(data)
+
+
+def parse_policies_yaml(text: str) -> tuple[Policy, ...]:
+    """The policies that a YAML text means, a document each, which lines of --- separate; raises InvalidPolicyError."""
+    try:
+        documents = [document for document in load_yaml_documents(text) if document is not None]
+    except InvalidYamlError as error:
+        raise InvalidPolicyError([Problem("", str(error))]) from error
+    if not documents:
+        raise InvalidPolicyError([Problem("", "the document is empty; begin with organization: NAME")])
+    policies: list[Policy] = []
+    problems: list[Problem] = []
+    for number, document in enumerate(documents, start=1):
+        try:
+            policies.append(parse_policy(document))
+        except InvalidPolicyError as error:
+            place = f"document {number}: " if len(documents) > 1 else ""
+            problems.extend(Problem(f"{place}{problem.path}", problem.description) for problem in error.problems)
+    if problems:
+        raise InvalidPolicyError(problems)
+    return tuple(policies)
 
 
 def policy_data(policy: Policy) -> Plain:

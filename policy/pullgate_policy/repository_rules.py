@@ -9,8 +9,16 @@ from typing import Generic, TypeVar
 from pullgate_policy.docker_hub import HubRepository
 from pullgate_policy.document import ListOf, Plain, Record, SetOf, Text, Timestamp, written
 from pullgate_policy.errors import InvalidReferenceError, Problem
-from pullgate_policy.names import short_note, team_name
+from pullgate_policy.names import MAX_NOTE_LENGTH, short_note, team_name
 from pullgate_policy.reference import DOCKER_HUB, is_path_component, is_read_as_registry, parse_reference
+
+NOTE = Text(short_note, maxLength=MAX_NOTE_LENGTH)
+"""How a text for people is written."""
+
+TEAM_NAME = Text(team_name, pattern=r"^\S(.*\S)?$", examples=["data-science"])
+"""How a team's name is written."""
+
+_REASON = "The author's note: why the entry is there."
 
 _TAG_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-*")
 
@@ -71,32 +79,34 @@ def _whole_repositories(text: str) -> RepositoryPattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowedRepository:
-    """An entry of the allowlist.
+    """An entry of the allowlist: what may be used whatever its category."""
 
-    Attributes:
-        repository: what may be used whatever its category.
-        reason: the author's note.
-        expires_at: from this moment on the entry says nothing; None for never.
-        teams: whom it is for; empty for everyone.
-    """
-
-    repository: RepositoryPattern = written(Text(RepositoryPattern.parse))
-    reason: str = written(Text(short_note), default="")
-    expires_at: datetime | None = written(Timestamp(), default=None)
-    teams: frozenset[str] = written(SetOf(Text(team_name)), default=frozenset())
+    repository: RepositoryPattern = written(
+        Text(
+            RepositoryPattern.parse,
+            pattern=r"^[a-zA-Z0-9._/*-]+(:[a-zA-Z0-9_.*-]+)?$",
+            examples=["grafana/grafana", "bitnami/*", "someuser/tool:1.*"],
+        ),
+        "A repository of Docker Hub, all of a namespace as bitnami/*, or some tags as someuser/tool:1.*.",
+    )
+    reason: str = written(NOTE, _REASON, default="")
+    expires_at: datetime | None = written(
+        Timestamp(), "From this moment on the entry says nothing; null for never.", default=None
+    )
+    teams: frozenset[str] = written(
+        SetOf(TEAM_NAME), "The teams whose members it is for; empty for everyone.", default=frozenset()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedRepository:
-    """An entry of the blocklist.
+    """An entry of the blocklist: what may not be used whatever its category."""
 
-    Attributes:
-        repository: what may not be used whatever its category; never narrowed by tag.
-        reason: the author's note.
-    """
-
-    repository: RepositoryPattern = written(Text(_whole_repositories))
-    reason: str = written(Text(short_note), default="")
+    repository: RepositoryPattern = written(
+        Text(_whole_repositories, pattern=r"^[a-zA-Z0-9._/*-]+$", examples=["library/centos", "bitnami/*"]),
+        "A repository of Docker Hub, or all of a namespace as bitnami/*; never narrowed by tag.",
+    )
+    reason: str = written(NOTE, _REASON, default="")
 
 
 Rule = TypeVar("Rule", AllowedRepository, BlockedRepository)
@@ -143,6 +153,10 @@ class RuleList(Generic[Rule]):
     def write(self, value: RepositoryRules[Rule]) -> Plain:
         """The entries in their order."""
         return self._list.write(value.rules)
+
+    def json_schema(self) -> dict[str, Plain]:
+        """A list of entries, or null."""
+        return self._list.json_schema()
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A policy as a store holds it: with the revision that wrote it, and by whom, when and why."""
+"""A policy as a store holds it, and its history: with the revision that wrote it, and by whom, when and why."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,22 @@ class StoredPolicy:
     """
 
     policy: Policy
+    revision: int
+    author: str
+    written_at: datetime
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRevision:
+    """One write in a policy's history.
+
+    Attributes:
+        policy: None where the write took the policy away.
+        comment: the author's note.
+    """
+
+    policy: Policy | None
     revision: int
     author: str
     written_at: datetime

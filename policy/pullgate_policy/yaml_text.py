@@ -6,6 +6,7 @@ for a billion), and documents that are too long or nested too deeply.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -57,11 +58,23 @@ def load_yaml(text: str) -> object:
     Raises:
         InvalidYamlError: says what is wrong and in which line.
     """
+    documents = load_yaml_documents(text)
+    if len(documents) > 1:
+        raise InvalidYamlError(f"there are {len(documents)} documents, and one is read; remove the line ---")
+    return documents[0] if documents else None
+
+
+def load_yaml_documents(text: str) -> Sequence[object]:
+    """The documents in `text`, which lines of --- separate, each as `load_yaml` gives it.
+
+    Raises:
+        InvalidYamlError: says what is wrong and in which line.
+    """
     if len(text) > MAX_YAML_CHARACTERS:
         raise InvalidYamlError(f"the document has {len(text)} characters, and at most {MAX_YAML_CHARACTERS} are read")
     try:
         _check_events(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
+        return list(yaml.load_all(text, Loader=_Loader))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "

@@ -1,28 +1,11 @@
-"""Who asks: authentication of callers by bearer token.
+"""Who asks."""
 
-A token is 256 random bits, so a plain hash of it is as good as a slow one: there is nothing to guess. Only the hash
-is stored, and a token is shown once, when it is made.
-"""
-
-import enum
-import hashlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from pullgate_server.errors import TokenInvalidError, TokenMissingError
+from pullgate_policy.access_token import AccessToken, CallerRole
 
-TOKEN_PREFIX = "pullgate_"
-"""Makes a leaked token easy to find for secret scanners."""
-
-_SCHEME = "bearer "
-
-
-class CallerRole(enum.Enum):
-    """What a caller may do."""
-
-    OPERATOR = "operator"
-    """Everything."""
+__all__ = ["Caller", "CallerRole", "caller_of_token"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,52 +15,34 @@ class Caller:
     Attributes:
         id: tells callers apart, also those of one name.
         name: for people; the author of what the caller writes.
+        organization: the one it belongs to; empty for operators alone.
+        username: the person behind it; empty for operators and enforcers.
+        may_assert_roles: whether its word on roles and teams counts where there is no member list.
+        expires_at: from this moment on it is nobody; None for never.
     """
 
     id: str
     name: str
     role: CallerRole
+    organization: str = ""
+    username: str = ""
+    may_assert_roles: bool = False
+    expires_at: datetime | None = None
+
+    @property
+    def asserts_roles(self) -> bool:
+        """Whether what it says of people's roles and teams counts where there is no member list."""
+        return self.role is CallerRole.OPERATOR or (self.role is CallerRole.ENFORCER and self.may_assert_roles)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredToken:
-    """What is kept of a token.
-
-    Attributes:
-        token_hash: SHA-256 of the token, in hexadecimal.
-    """
-
-    token_hash: str
-    caller: Caller
-    created_at: datetime
-
-
-def new_token(random_bytes: Callable[[int], bytes]) -> str:
-    """A token that nobody can guess."""
-    return TOKEN_PREFIX + random_bytes(32).hex()
-
-
-def token_hash(token: str) -> str:
-    """What is stored and looked up instead of the token."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-class Authenticator:
-    """Knows callers by the metadata of their calls. Immutable; a change of the tokens makes a new one."""
-
-    def __init__(self, tokens: Iterable[StoredToken]) -> None:
-        self._callers = {token.token_hash: token.caller for token in tokens}
-
-    def authenticate(self, authorization: str | bytes | None) -> Caller:
-        """The caller with this `authorization` metadata.
-
-        Raises:
-            TokenMissingError: there is none, or it has another scheme than Bearer.
-            TokenInvalidError: the token is not known.
-        """
-        if not isinstance(authorization, str) or authorization[: len(_SCHEME)].lower() != _SCHEME:
-            raise TokenMissingError
-        caller = self._callers.get(token_hash(authorization[len(_SCHEME) :].strip()))
-        if caller is None:
-            raise TokenInvalidError
-        return caller
+def caller_of_token(token: AccessToken) -> Caller:
+    """The caller that presents this token."""
+    return Caller(
+        id=token.id,
+        name=token.name,
+        role=token.role,
+        organization=token.organization,
+        username=token.username,
+        may_assert_roles=token.may_assert_roles,
+        expires_at=token.expires_at,
+    )

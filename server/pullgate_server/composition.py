@@ -6,42 +6,62 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import grpc
 import structlog
 from aiocache import SimpleMemoryCache
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from pullgate.local import OPERATOR_TOKEN_FILE, default_data_directory
 from pullgate.v1 import policy_admin_pb2, policy_decision_pb2
 from pullgate_policy import InvalidCatalogueError
-from pullgate_server.administration import Administration
-from pullgate_server.callers import Authenticator, Caller, CallerRole, StoredToken, new_token, token_hash
+from pullgate_policy.access_token import AccessToken
+from pullgate_server.administration.events import EventLog
+from pullgate_server.administration.members import MemberAdministration
+from pullgate_server.administration.pins import PinAdministration
+from pullgate_server.administration.policies import PolicyAdministration
+from pullgate_server.administration.tokens import TokenAdministration
+from pullgate_server.authentication import Authenticator
+from pullgate_server.callers import CallerRole
 from pullgate_server.categories.cache import CategoryCache
 from pullgate_server.categories.catalogue import Catalogue, starter_catalogue
 from pullgate_server.categories.catalogue_file import CatalogueFile
+from pullgate_server.certificate_callers import CertificateCallers, read_certificate_callers
 from pullgate_server.clock import Clock, system_clock
 from pullgate_server.configuration import Configuration
 from pullgate_server.deciding import Decider, DecisionIds
+from pullgate_server.dry_run import PolicyTrial
 from pullgate_server.errors import StartupError, StoreUnavailableError
+from pullgate_server.jwt_issuers import JwtIssuers, read_jwt_issuers
 from pullgate_server.rpc.gate import Gate
 from pullgate_server.rpc.health import HealthService
+from pullgate_server.rpc.people_admin import EventService, MemberAdminService, TokenAdminService
 from pullgate_server.rpc.policy_admin import PolicyAdminService
 from pullgate_server.rpc.policy_decision import PolicyDecisionService
 from pullgate_server.rpc.prepared import ReadyAnswers
 from pullgate_server.rpc.reflection import ReflectionService, reflection_services
 from pullgate_server.snapshot import SnapshotKeeper
+from pullgate_server.stores.engines import open_engine, shown_database
 from pullgate_server.stores.migration import bring_up_to_date
-from pullgate_server.stores.port import Store
+from pullgate_server.stores.port import Authorship, Store, StoredToken, WriteRequest
 from pullgate_server.stores.schema import SCHEMA_VERSION
-from pullgate_server.stores.sql import SqlStore, sqlite_engine
+from pullgate_server.stores.sql import SqlStore
+from pullgate_server.tls import ServerCertificates
+from pullgate_server.token_secrets import KEY_BYTES, SecretHasher, new_secret, new_token_id
 
 log = structlog.get_logger()
 
 CATALOGUE_POLL_SECONDS = 0.1
+CREDENTIAL_POLL_SECONDS = 1.0
+TOKEN_USE_SECONDS = 30.0
+"""How often it is written down which tokens were used."""
+
+TOKEN_KEY_FILE = "token.key"
+
+SERVER = "pullgate serve"
+"""The author of what a server writes by itself."""
 
 SERVICES = (
     policy_decision_pb2.DESCRIPTOR.services_by_name["PolicyDecisionService"],
@@ -66,6 +86,8 @@ class Application:
     gate: Gate
     snapshots: SnapshotKeeper
     ready: ReadyAnswers
+    certificates: ServerCertificates | None
+    """What TLS is served with; None without TLS."""
     background: tuple[Callable[[], Awaitable[None]], ...]
     """Each is called again and again, by `repeat`."""
 
@@ -82,38 +104,121 @@ def data_directory(configuration: Configuration) -> Path:
 
 async def open_store(configuration: Configuration, directory: Path) -> SqlStore:
     """The store that the configuration names, up to date; raises StartupError."""
-    path = _sqlite_path(configuration.database) if configuration.database else directory / "pullgate.db"
+    default = directory / "pullgate.db"
     try:
-        engine = sqlite_engine(path)
-        if await bring_up_to_date(engine, allowed=configuration.migrate):
-            log.info("database brought up to date", schema=SCHEMA_VERSION)
-    except (OSError, SQLAlchemyError) as error:
-        cause = error.strerror if isinstance(error, OSError) else str(error.__cause__ or error)
-        raise StartupError(f"the database {path} cannot be used ({cause}); see --database") from error
-    return SqlStore(engine)
+        migrating = open_engine(configuration.database, default, patient=True)
+        try:
+            if await bring_up_to_date(migrating, allowed=configuration.migrate):
+                log.info("database brought up to date", schema=SCHEMA_VERSION)
+        finally:
+            await migrating.dispose()
+        return SqlStore(open_engine(configuration.database, default))
+    except (OSError, TimeoutError, SQLAlchemyError) as error:
+        cause = (error.strerror if isinstance(error, OSError) else "") or str(error.__cause__ or error)
+        where = shown_database(configuration.database) or default
+        raise StartupError(f"the database {where} cannot be used ({cause}); see --database") from error
 
 
-async def ensure_operator_token(store: Store, directory: Path, world: World) -> None:
-    """On an empty store, make an operator token and leave it in the data directory, for its owner alone."""
-    if await store.tokens():
-        return
-    token = new_token(world.random_bytes)
+async def open_secrets(configuration: Configuration, store: Store, directory: Path, world: World) -> SecretHasher:
+    """The hasher with the key that this store's tokens are hashed with, which is made for a store that has none.
+
+    Raises:
+        StartupError: the store is bound to another key.
+        OSError: the key's file cannot be read or written.
+    """
+    path = configuration.token_key_file or directory / TOKEN_KEY_FILE
+    made = path.with_name(f"{path.name}.new")
+    # A start that was cut off may have bound the store to a key whose file has not got its name yet.
+    found = path if path.exists() else made if made.exists() and _key(made) else None
+    if found is None:
+        made.unlink(missing_ok=True)
+        write_secret(made, world.random_bytes(KEY_BYTES).hex())
+    key = _key(found or made)
+    if key is None:
+        raise StartupError(f"{path} is no token key: it holds {KEY_BYTES} bytes in hexadecimal digits")
+    hasher = SecretHasher(key)
+    if await store.adopt_token_key(hasher.check, hasher.rehash) != hasher.check:
+        if found is None:
+            made.unlink()
+        is_not = "is another one" if found == path else "is not there"
+        raise StartupError(
+            f"the key {path} that this database's tokens are hashed with {is_not}: copy {TOKEN_KEY_FILE} from the "
+            "data directory of the server that was started on it first, or say --token-key-file"
+        )
+    if found != path:
+        rename(made, path)
+        log.info("token key created", file=str(path))
+    return hasher
+
+
+async def ensure_operator_token(store: Store, hasher: SecretHasher, directory: Path, world: World) -> None:
+    """Where no operator has a token that is valid, make one and leave it in the data directory, for its owner alone.
+
+    So it is on an empty store, and when the last one has expired: who owns the data directory is never locked out.
+    """
     path = directory / OPERATOR_TOKEN_FILE
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{token}\n")
-    hashed = token_hash(token)
-    caller = Caller(id=hashed, name="operator", role=CallerRole.OPERATOR)
-    # The file first: a start that is cut off in between leaves an empty store, and the next one begins again.
-    temporary.replace(path)
-    await store.add_token(StoredToken(token_hash=hashed, caller=caller, created_at=world.clock()))
+    made = path.with_name(f"{path.name}.new")
+    now, tokens = world.clock(), await store.tokens()
+    if made.exists() and hasher.hash(made.read_text().strip()) in {stored.secret_hash for stored in tokens}:
+        # A start was cut off after the token was kept, and before its file had got its name.
+        rename(made, path)
+        return
+    if any(item.token.role is CallerRole.OPERATOR and item.token.is_valid(now) for item in tokens):
+        return
+    made.unlink(missing_ok=True)
+    secret = new_secret(world.random_bytes)
+    write_secret(made, secret)
+    token = AccessToken(
+        id=new_token_id(world.random_bytes),
+        name="operator",
+        role=CallerRole.OPERATOR,
+        created_at=now,
+        created_by=SERVER,
+    )
+    stored = StoredToken(token=token, secret_hash=hasher.hash(secret))
+    if not await (_add_operator(store, stored, now) if tokens else store.begin(stored)):
+        made.unlink()
+        return
+    rename(made, path)
     log.info("operator token created", file=str(path))
+
+
+async def _add_operator(store: Store, stored: StoredToken, now: datetime) -> bool:
+    """Keep an operator's token on a store without a valid one; False if another server does so at the same moment."""
+    revision = await store.revision()
+    authorship = Authorship(
+        author=SERVER,
+        caller_id="",
+        origin="",
+        written_at=now,
+        comment="no operator had a valid token",
+        # Servers that start together ask for the same thing once.
+        request=WriteRequest(id=f"operator after revision {revision}", digest=""),
+    )
+    return not (await store.write_token(stored.token.id, lambda _: stored, authorship)).repeated
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that nobody but its owner can read; raises FileExistsError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a file another name, also after a loss of power."""
+    path.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @asynccontextmanager
 async def compose(
-    configuration: Configuration, directory: Path, store: Store, world: World
+    configuration: Configuration, directory: Path, store: Store, hasher: SecretHasher, world: World
 ) -> AsyncIterator[Application]:
     """Put the parts together around a store; raises StartupError. Closes what it opened, and so not the store."""
     async with AsyncExitStack() as closing:
@@ -121,9 +226,15 @@ async def compose(
         snapshots = SnapshotKeeper(store, clock)
         try:
             await snapshots.refresh()
-            authenticator = Authenticator(await store.tokens())
         except StoreUnavailableError as error:
             raise StartupError(f"the database cannot be read ({error.__cause__}); see --database") from error
+        issuers = await _jwt_issuers(configuration, clock)
+        if issuers is not None:
+            closing.push_async_callback(issuers.close)
+        certificates = _server_certificates(configuration, clock)
+        authenticator = Authenticator(hasher, clock, issuers=issuers, certificates=_certificate_callers(configuration))
+        authenticator.follow(snapshots.current)
+        closing.push_async_callback(snapshots.close)
         catalogue = Catalogue()
         categories = CategoryCache(
             [catalogue],
@@ -153,37 +264,73 @@ async def compose(
         )
         gate = Gate(
             authenticator,
+            clock,
             max_open_calls=configuration.max_open_calls,
             max_message_bytes=configuration.max_message_bytes,
             new_error_id=lambda: world.random_bytes(8).hex(),
         )
+
+        def follow_callers() -> None:
+            if authenticator.follow(snapshots.current):
+                gate.callers_changed()
+
+        snapshots.call_on_swap(follow_callers)
+        if issuers is not None:
+            issuers.call_on_change(gate.callers_changed)
+            issuers.call_on_change(ready.clear)
         health = HealthService(service.full_name for service in SERVICES)
         decision_service, admin_service = SERVICES
         v1, v1alpha = reflection_services()
-        decisions = PolicyDecisionService(decider, ready, ids, gate, max_batch=configuration.max_batch, clock=clock)
+        decisions = PolicyDecisionService(
+            decider, authenticator, ready, ids, gate, max_batch=configuration.max_batch, clock=clock
+        )
+        policies = PolicyAdministration(store, snapshots, clock)
+        tokens = TokenAdministration(
+            store, snapshots, hasher, authenticator.used, random_bytes=world.random_bytes, clock=clock
+        )
+        administration = (
+            PolicyAdminService(
+                policies,
+                PinAdministration(store, snapshots, clock),
+                PolicyTrial(policies, decider, max_decisions=configuration.max_batch),
+                gate,
+                clock,
+            ),
+            MemberAdminService(MemberAdministration(store, snapshots, clock)),
+            TokenAdminService(tokens),
+            EventService(EventLog(store, snapshots)),
+        )
         names = [*(service.full_name for service in (*SERVICES, v1, v1alpha)), "grpc.health.v1.Health"]
         reflection = ReflectionService(names)
 
-        async def look_at_store() -> None:
-            await snapshots.look()
+        async def watch_silence() -> None:
             health.set_serving(snapshots.silence() < timedelta(seconds=configuration.store_grace))
 
         yield Application(
             handlers=(
-                gate.handlers(decision_service, decisions, {"Decide": decisions.decide_again}),
-                gate.handlers(admin_service, PolicyAdminService(Administration(store, snapshots, clock), clock)),
-                gate.handlers(v1, reflection),
-                gate.handlers(v1alpha, reflection),
+                gate.handlers(decision_service, [decisions], {"Decide": decisions.decide_again}),
+                gate.handlers(admin_service, administration),
+                gate.handlers(v1, [reflection]),
+                gate.handlers(v1alpha, [reflection]),
             ),
+            certificates=certificates,
             health=health,
             gate=gate,
             snapshots=snapshots,
             ready=ready,
             background=(
-                repeat(look_at_store, configuration.store_poll),
+                repeat(snapshots.look, configuration.store_poll),
+                repeat(watch_silence, min(configuration.store_poll, configuration.store_grace / 10)),
                 repeat(catalogue_file.look, CATALOGUE_POLL_SECONDS),
+                repeat(tokens.note_use, TOKEN_USE_SECONDS),
+                *(
+                    repeat(credential.look, CREDENTIAL_POLL_SECONDS)
+                    for credential in (issuers, certificates)
+                    if credential is not None
+                ),
             ),
         )
+        await tokens.note_use()
 
 
 def repeat(action: Callable[[], Awaitable[None]], seconds: float) -> Callable[[], Awaitable[None]]:
@@ -209,12 +356,30 @@ def _load_catalogue(configuration: Configuration, catalogue_file: CatalogueFile)
         raise StartupError(f"the catalogue cannot be used; see --catalogue\n{error}") from error
 
 
-def _sqlite_path(database: str) -> Path:
+async def _jwt_issuers(configuration: Configuration, clock: Clock) -> JwtIssuers | None:
+    if configuration.jwt_issuers is None:
+        return None
+    issuers = JwtIssuers(read_jwt_issuers(configuration.jwt_issuers), clock=clock)
+    await issuers.start()
+    return issuers
+
+
+def _certificate_callers(configuration: Configuration) -> CertificateCallers | None:
+    path = configuration.tls_callers
+    return None if path is None else CertificateCallers(read_certificate_callers(path))
+
+
+def _server_certificates(configuration: Configuration, clock: Clock) -> ServerCertificates | None:
+    certificate, key = configuration.tls_cert, configuration.tls_key
+    if certificate is None or key is None:
+        return None
+    return ServerCertificates(certificate, key, configuration.tls_client_ca, clock=clock)
+
+
+def _key(path: Path) -> bytes | None:
+    """The key in a file; None if there is no whole one in it."""
     try:
-        url = make_url(database)
-    except ArgumentError:
-        raise StartupError("--database is not a URL such as sqlite:////var/lib/pullgate/pullgate.db") from None
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        shown = url.render_as_string(hide_password=True)
-        raise StartupError(f"--database {shown} is not supported; write sqlite:///PATH")
-    return Path(url.database)
+        key = bytes.fromhex(path.read_text().strip())
+    except ValueError:
+        return None
+    return key if len(key) >= KEY_BYTES else None

@@ -44,7 +44,8 @@ class Configuration:
     )
     database: str = option(
         "",
-        "Database as a URL: sqlite:///PATH. Default: pullgate.db in the data directory.",
+        "Database as a URL: sqlite:///PATH, or postgresql+asyncpg://USER:PASSWORD@HOST:PORT/NAME for several servers. "
+        "Default: pullgate.db in the data directory.",
     )
     migrate: bool = option(True, "Bring an older database up to date at start; otherwise refuse to start on one.")
     catalogue: Path | None = option(
@@ -64,6 +65,22 @@ class Configuration:
     )
     tls_cert: Path | None = option(None, "Certificate chain (PEM) to serve TLS with; needs --tls-key.")
     tls_key: Path | None = option(None, "Private key (PEM) of the certificate.")
+    tls_client_ca: Path | None = option(
+        None,
+        "Certificates (PEM) of the authorities whose client certificates are asked for; without one, no connection.",
+    )
+    tls_callers: Path | None = option(
+        None,
+        "YAML file that says which caller a client certificate is, for calls without a token; see docs/callers.md.",
+    )
+    jwt_issuers: Path | None = option(
+        None, "YAML file of the issuers whose signed JWTs are accepted as tokens; see docs/callers.md."
+    )
+    token_key_file: Path | None = option(
+        None,
+        "File with the key that token secrets are hashed with, the same for all servers on one database. Default: "
+        "token.key in the data directory, created on the first start.",
+    )
     allow_plaintext: bool = option(
         False, "Serve without TLS on an address that other machines can reach. Tokens then cross the network readably."
     )
@@ -99,14 +116,21 @@ class Configuration:
         for name in ("max_open_calls", "max_message_bytes", "max_batch"):
             if getattr(self, name) < 1:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write 1 or more")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            missing, given = ("--tls-key", "--tls-cert") if self.tls_key is None else ("--tls-cert", "--tls-key")
-            raise StartupError(f"{given} is given without {missing}; give both, or neither")
+        self._check_tls()
         if not self._is_local() and not self.tls_cert and not self.allow_plaintext:
             raise StartupError(
                 f"--listen {self.listen} can be reached by other machines, and tokens would cross the network "
                 "readably: give --tls-cert and --tls-key, or listen on 127.0.0.1, or say --allow-plaintext"
             )
+
+    def _check_tls(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            missing, given = ("--tls-key", "--tls-cert") if self.tls_key is None else ("--tls-cert", "--tls-key")
+            raise StartupError(f"{given} is given without {missing}; give both, or neither")
+        if self.tls_client_ca and not self.tls_cert:
+            raise StartupError("--tls-client-ca is given without --tls-cert: client certificates take TLS")
+        if self.tls_callers and not self.tls_client_ca:
+            raise StartupError("--tls-callers is given without --tls-client-ca: no client would show a certificate")
 
     def _is_local(self) -> bool:
         try:

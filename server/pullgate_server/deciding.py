@@ -1,7 +1,7 @@
 """Decides: puts together the snapshot, the identity, the reference and what is known of categories."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,18 +10,16 @@ from pullgate_policy import (
     CategoryEvidence,
     CategoryNeeded,
     HubRepository,
-    Identity,
+    Policy,
     decide,
-    organizations_concerned,
     parse_reference,
 )
 from pullgate_policy.answer import Answer
-from pullgate_policy.errors import shown
-from pullgate_policy.names import organization_name
 from pullgate_policy.reference import OFFICIAL_NAMESPACE
 from pullgate_server.categories.cache import CachedCategory, CategoryCache
 from pullgate_server.clock import Clock
-from pullgate_server.errors import FieldInvalidError, OrganizationMissingError, RevisionNotYetVisibleError
+from pullgate_server.errors import FieldInvalidError, RevisionNotYetVisibleError
+from pullgate_server.identities import Subject
 from pullgate_server.snapshot import Snapshot, SnapshotKeeper
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -38,10 +36,12 @@ class PreparedAnswer:
 
     Attributes:
         repeatable_until: None where it cannot be given again.
+        person_id: of the caller whose token the identity was read from; empty for a stated one.
     """
 
     answer: Answer
     repeatable_until: datetime | None
+    person_id: str = ""
 
 
 class DecisionIds:
@@ -95,28 +95,21 @@ class Decider:
             raise RevisionNotYetVisibleError(min_revision, self._snapshots.current.revision)
         return await self._snapshots.at_least(min_revision, wait)
 
-    def organizations(self, identity: Identity, asked: Sequence[str]) -> tuple[str, ...]:
-        """Who has a say; raises FieldInvalidError and OrganizationMissingError."""
-        for index, organization in enumerate(asked):
-            try:
-                organization_name(organization)
-            except ValueError as error:
-                raise FieldInvalidError(f"organizations[{index}]", f"{shown(organization)} {error}") from error
-        organizations = organizations_concerned(identity, asked)
-        if not organizations:
-            raise OrganizationMissingError
-        return organizations
-
     async def decide(
-        self, snapshot: Snapshot, identity: Identity, organizations: Sequence[str], reference: str
+        self, snapshot: Snapshot, subject: Subject, reference: str, policies: Mapping[str, Policy] | None = None
     ) -> PreparedAnswer:
-        """Decide about one image; raises InvalidReferenceError."""
+        """Decide about one image; raises InvalidReferenceError.
+
+        Args:
+            policies: instead of the snapshot's.
+        """
         parsed = parse_reference(reference)
         now = self._clock()
         known: dict[HubRepository, CategoryEvidence] = {}
-        change_at = NEVER
+        change_at = subject.valid_until or NEVER
+        policies = snapshot.policies if policies is None else policies
         while True:
-            decision = decide(organizations, snapshot.policies, identity, parsed, known, now)
+            decision = decide(subject.organizations, policies, subject.identity, parsed, known, now)
             if not isinstance(decision, CategoryNeeded):
                 break
             category = await self._category_of(decision.repository, snapshot)
@@ -131,8 +124,11 @@ class Decider:
                 policy_revision=snapshot.revision,
                 decision_id=self._ids.next(),
                 cacheable_for=max(timedelta(0), min(self._cacheable_for, change_at - now)),
+                notes=subject.notes,
+                known_as_of=snapshot.known_as_of,
             ),
             repeatable_until=repeatable_until if repeatable_until > now else None,
+            person_id=subject.person_id,
         )
 
     async def _category_of(self, repository: HubRepository, snapshot: Snapshot) -> CachedCategory:

@@ -2,21 +2,33 @@
 
     ServiceError
     ├── TokenMissingError, TokenInvalidError          who asks
+    ├── TokenExpiredError, TokenRevokedError
+    ├── CertificateUnknownError
+    ├── RoleNotPermittedError                         who may not
+    ├── OrganizationNotPermittedError
     ├── MessageInvalidError, MessageTooLargeError     the bytes
     ├── FieldInvalidError                             one field of the request
     │   ├── IdentityTokenInvalidError
     │   ├── OrganizationMissingError
-    │   └── BatchTooLargeError
-    ├── PolicyNotFoundError, CategoryPinNotFoundError
+    │   ├── BatchTooLargeError
+    │   └── RequestIdReusedError
+    ├── NotFoundError                                 what is not there
+    │   ├── PolicyNotFoundError, PolicyRevisionNotFoundError
+    │   └── CategoryPinNotFoundError, MemberNotFoundError, TokenNotFoundError
+    ├── TokenAlreadyShownError                        a secret is shown once
     ├── RevisionStaleError                            a write based on what is no longer the newest
+    ├── LockedOutError                                a write that its author could not undo
     └── RetryableError                                try again
         ├── RevisionNotYetVisibleError
         ├── TooManyCallsError
         ├── StoreUnavailableError
+        ├── OutcomeUnknownError
         └── ServerStoppingError
 
 Errors of `pullgate_policy` (references, policies, identities, pins) pass through as they are.
 """
+
+from collections.abc import Iterable
 
 from pullgate_policy.errors import shown
 
@@ -33,10 +45,43 @@ class TokenMissingError(ServiceError):
 
 
 class TokenInvalidError(ServiceError):
-    """The bearer token is not known."""
+    """The bearer token is not accepted."""
+
+    def __init__(self, problem: str = "is not known here: it may be another server's, or be mistyped") -> None:
+        super().__init__(f"the token {problem}")
+
+
+class TokenExpiredError(ServiceError):
+    """The bearer token was accepted once."""
 
     def __init__(self) -> None:
-        super().__init__("the token is not known here: it may be another server's, or be mistyped")
+        super().__init__("the token has expired; ask whoever made it for a new one")
+
+
+class TokenRevokedError(ServiceError):
+    """The bearer token was taken back."""
+
+    def __init__(self) -> None:
+        super().__init__("the token was revoked")
+
+
+class CertificateUnknownError(ServiceError):
+    """No caller is configured for the client certificate."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        shown_names = ", ".join(shown(name) for name in names) or "without names"
+        super().__init__(f"no caller is configured for the client certificate {shown_names}, and no token was sent")
+
+
+class RoleNotPermittedError(ServiceError):
+    """The caller's role may not do this; the message says whose may."""
+
+
+class OrganizationNotPermittedError(ServiceError):
+    """The caller belongs to another organization. Says nothing about whether the other one exists."""
+
+    def __init__(self, organization: str, own: str) -> None:
+        super().__init__(f"this caller belongs to organization {own} and has no access to {shown(organization)}")
 
 
 class MessageInvalidError(ServiceError):
@@ -70,8 +115,11 @@ class FieldInvalidError(ServiceError):
 class IdentityTokenInvalidError(FieldInvalidError):
     """The token in the identity belongs to no person that is known."""
 
-    def __init__(self) -> None:
-        super().__init__("identity.token", "is not a token of a person that this service knows")
+    def __init__(self, problem: str = "") -> None:
+        super().__init__(
+            "identity.token",
+            "is not a token of a person that this caller may decide for" + (f": {problem}" if problem else ""),
+        )
 
 
 class OrganizationMissingError(FieldInvalidError):
@@ -91,18 +139,67 @@ class BatchTooLargeError(FieldInvalidError):
         super().__init__("references", f"has {size} entries, and at most {limit} are decided at once; split it")
 
 
-class PolicyNotFoundError(ServiceError):
+class RequestIdReusedError(FieldInvalidError):
+    """The request id named another request before."""
+
+    def __init__(self) -> None:
+        super().__init__("request_id", "was used before, for another request; take a new one for each write")
+
+
+class NotFoundError(ServiceError):
+    """What was asked for is not there."""
+
+
+class PolicyNotFoundError(NotFoundError):
     """The organization has no policy."""
 
     def __init__(self, organization: str) -> None:
         super().__init__(f"organization {organization} has no policy")
 
 
-class CategoryPinNotFoundError(ServiceError):
+class PolicyRevisionNotFoundError(NotFoundError):
+    """The organization had no policy at this revision."""
+
+    def __init__(self, organization: str, revision: int) -> None:
+        super().__init__(f"organization {organization} had no policy at revision {revision}")
+
+
+class CategoryPinNotFoundError(NotFoundError):
     """Nothing is pinned under the name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{shown(name)} is not pinned")
+
+
+class MemberNotFoundError(NotFoundError):
+    """Somebody is not on the member list."""
+
+    def __init__(self, organization: str, usernames: Iterable[str]) -> None:
+        names = sorted(usernames)
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004 - what a sentence holds
+        missing = ", ".join(shown(name) for name in names[:3])
+        super().__init__(f"not on the member list of {organization}: {missing}{more}; nobody was removed")
+
+
+class TokenNotFoundError(NotFoundError):
+    """The caller can see no token with this id."""
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"there is no token {shown(token_id)}")
+
+
+class TokenAlreadyShownError(ServiceError):
+    """The request made a token already."""
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(
+            f"this request was carried out before and made token {token_id}, whose secret was shown then and is not "
+            "kept; revoke it and ask again with a new request id"
+        )
+
+
+class LockedOutError(ServiceError):
+    """The write would take from its author the right to undo it."""
 
 
 class RevisionStaleError(ServiceError):
@@ -111,14 +208,18 @@ class RevisionStaleError(ServiceError):
     Attributes:
         expected: the revision that the write named.
         current: the newest one; 0 where there is no policy.
+        conflicts: the paths that both this write and others since have changed.
     """
 
-    def __init__(self, organization: str, expected: int, current: int) -> None:
+    def __init__(self, organization: str, expected: int, current: int, conflicts: Iterable[str] = ()) -> None:
         there = f"is at revision {current}" if current else "does not exist"
+        self.conflicts = tuple(sorted(conflicts))
+        both = f" (changed by both: {', '.join(self.conflicts)})" if self.conflicts else ""
         super().__init__(
-            f"the policy of {organization} {there}, and this write was made from revision {expected}; "
+            f"the policy of {organization} {there}, and this write was made from revision {expected}{both}; "
             "nothing was written: read it again and repeat the change"
         )
+        self.organization = organization
         self.expected = expected
         self.current = current
 
@@ -153,7 +254,18 @@ class StoreUnavailableError(RetryableError):
     """The database cannot be reached."""
 
     def __init__(self) -> None:
-        super().__init__("the database cannot be reached; nothing was written", 1)
+        super().__init__("the database cannot be reached; nothing was read or written", 1)
+
+
+class OutcomeUnknownError(RetryableError):
+    """The database broke off during the commit."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database broke off while the write was committed, so it may or may not have happened: "
+            "repeat it with the same request id, or read first",
+            1,
+        )
 
 
 class ServerStoppingError(RetryableError):

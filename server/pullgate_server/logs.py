@@ -12,11 +12,11 @@ from typing import Any, TextIO
 
 import structlog
 
-from pullgate_server.callers import TOKEN_PREFIX
 from pullgate_server.configuration import LogFormat
+from pullgate_server.token_secrets import SECRET_PREFIX
 
 _SECRET_NAMES = frozenset({"token", "authorization", "password", "secret", "key"})
-_TOKEN = re.compile(rf"{TOKEN_PREFIX}[0-9a-f]+")
+_TOKEN = re.compile(rf"{SECRET_PREFIX}[0-9a-f]+")
 HIDDEN = "[hidden]"
 
 # The local variables of a traceback may hold anything, and so they stay out.

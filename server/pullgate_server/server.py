@@ -16,6 +16,7 @@ from pullgate_server.composition import (
     compose,
     data_directory,
     ensure_operator_token,
+    open_secrets,
     open_store,
 )
 from pullgate_server.configuration import Configuration
@@ -83,25 +84,13 @@ class RunningServer:
     def _bind(self) -> str:
         listen = self._configuration.listen
         try:
-            if self._configuration.tls_cert and self._configuration.tls_key:
-                port = self._server.add_secure_port(listen, self._credentials())
+            if self._application.certificates is not None:
+                port = self._server.add_secure_port(listen, self._application.certificates.credentials())
             else:
                 port = self._server.add_insecure_port(listen)
         except RuntimeError as error:
             raise StartupError(f"cannot listen on {listen}: is another server running there? See --listen") from error
         return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
-
-    def _credentials(self) -> grpc.ServerCredentials:
-        pems = []
-        for option, path in (
-            ("--tls-key", self._configuration.tls_key),
-            ("--tls-cert", self._configuration.tls_cert),
-        ):
-            pem = _read(option, path)
-            if b"-----BEGIN" not in pem:
-                raise StartupError(f"{option} {path} is not a PEM file")
-            pems.append(pem)
-        return grpc.ssl_server_credentials([(pems[0], pems[1])])
 
 
 async def run(configuration: Configuration, world: World, announce: Callable[[str, Path], None]) -> None:
@@ -117,12 +106,13 @@ async def run(configuration: Configuration, world: World, announce: Callable[[st
     store = await open_store(configuration, directory)
     try:
         try:
-            await ensure_operator_token(store, directory, world)
+            hasher = await open_secrets(configuration, store, directory, world)
+            await ensure_operator_token(store, hasher, directory, world)
         except OSError as error:
             raise StartupError(f"the data directory {directory} cannot be written ({error.strerror})") from error
         except StoreUnavailableError as error:
             raise StartupError(f"the database cannot be used ({error.__cause__}); see --database") from error
-        async with compose(configuration, directory, store, world) as application:
+        async with compose(configuration, directory, store, hasher, world) as application:
             server = RunningServer(application, configuration)
             await server.start()
             stopping = _on_signals(server)
@@ -149,10 +139,3 @@ def _on_signals(server: RunningServer) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stopping
-
-
-def _read(option: str, path: Path | None) -> bytes:
-    try:
-        return Path(path or "").read_bytes()
-    except OSError as error:
-        raise StartupError(f"{option} {path} cannot be read ({error.strerror})") from error

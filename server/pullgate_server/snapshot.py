@@ -5,8 +5,9 @@ A decision takes no lock and touches no database, and whoever holds a snapshot s
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -14,25 +15,57 @@ from pullgate_policy import CategoryEvidence, HubRepository, Policy
 from pullgate_policy.pins import CategoryPin
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.clock import Clock
-from pullgate_server.errors import RevisionNotYetVisibleError, StoreUnavailableError
-from pullgate_server.stores.port import Store
+from pullgate_server.errors import RetryableError, RevisionNotYetVisibleError
+from pullgate_server.stores.port import MemberList, Store, StoreContents, StoredToken
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Policies and pins as of one revision."""
+    """All that calls are decided from, as of one revision.
+
+    Attributes:
+        stored: policies with who wrote them, by organization.
+        policies: the same without.
+        members: by organization and username; an organization that is not here has no member list.
+        tokens: by id.
+        known_as_of: while the store is out of reach: when this was last known to be the newest.
+    """
 
     revision: int = 0
     stored: Mapping[str, StoredPolicy] = field(default_factory=dict)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     pins: Mapping[str, CategoryPin] = field(default_factory=dict)
+    members: Mapping[str, MemberList] = field(default_factory=dict)
+    tokens: Mapping[str, StoredToken] = field(default_factory=dict)
+    known_as_of: datetime | None = None
 
     def pinned(self, repository: HubRepository) -> CategoryEvidence | None:
         """What a pin says of the repository, or else of its namespace."""
         pin = self.pins.get(repository.path) or self.pins.get(repository.namespace)
         return None if pin is None else pin.evidence
+
+    def with_changes(self, contents: StoreContents) -> "Snapshot":
+        """This snapshot and what was written since. What did not change stays the same object."""
+        stored = _merged(self.stored, contents.policies)
+        changed_members = {
+            organization: _merged(self.members.get(organization, {}), changed)
+            for organization, changed in contents.members.items()
+        }
+        return Snapshot(
+            revision=contents.revision,
+            stored=stored,
+            policies=_merged(
+                self.policies,
+                {name: None if item is None else item.policy for name, item in contents.policies.items()},
+            ),
+            pins=_merged(self.pins, contents.pins),
+            members=_merged(self.members, {name: changed or None for name, changed in changed_members.items()}),
+            tokens=_merged(self.tokens, contents.tokens),
+        )
 
 
 class SnapshotKeeper:
@@ -50,7 +83,12 @@ class SnapshotKeeper:
         self._swapped = asyncio.Condition()
         self._on_swap: list[Callable[[], None]] = []
         self._last_contact = clock()
-        self._out_of_reach = False
+        self._trouble = ""
+        self._loaded = False
+        self._newest = ""
+        self._looking = asyncio.Lock()
+        self._next_look: asyncio.Task[None] | None = None
+        self._looks: set[asyncio.Task[None]] = set()
 
     def call_on_swap(self, callback: Callable[[], None]) -> None:
         """Call `callback` right after every replacement of the snapshot."""
@@ -61,45 +99,91 @@ class SnapshotKeeper:
         return self._clock() - self._last_contact
 
     async def refresh(self) -> Snapshot:
-        """Take in what was written since; raises StoreUnavailableError and keeps what it has."""
+        """Take in what was written since; raises what the store raises, and keeps what it has."""
         async with self._refreshing:
             before = self.current
-            contents = await self._store.read(before.revision)
-            if contents.revision < before.revision:
+            since = before.revision if self._loaded else None
+            try:
+                contents = await self._store.read(since)
+            except RetryableError:
+                raise
+            except Exception as error:
+                if since is None:
+                    raise
+                # What a newer server wrote meanwhile, say: perhaps what came of it all can still be read.
+                log.error("changes cannot be read", since=since, exc_info=error)
+                before, contents = Snapshot(), await self._store.read(None)
+            if since is not None and (contents.revision < since or contents.at_since != self._newest):
                 # A backup was put in place: what was known since then never was.
-                log.warning("store went back", known=before.revision, revision=contents.revision)
-                before, contents = Snapshot(), await self._store.read(0)
-            self._last_contact = self._clock()
-            if before.revision and contents.revision == before.revision:
-                return before
-            changed = {stored.policy.organization: stored for stored in contents.policies}
-            self.current = Snapshot(
-                revision=contents.revision,
-                stored={**before.stored, **changed},
-                policies={**before.policies, **{name: stored.policy for name, stored in changed.items()}},
-                pins={pin.name: pin for pin in contents.pins},
-            )
-            for callback in self._on_swap:
-                callback()
-        async with self._swapped:
-            self._swapped.notify_all()
+                log.warning("store went back", known=since, revision=contents.revision)
+                before, contents = Snapshot(), await self._store.read(None)
+            self._newest = contents.newest
+            if self._loaded and contents.revision == self.current.revision and before is self.current:
+                if before.known_as_of is None:
+                    return before
+                before = replace(before, known_as_of=None)
+            self._loaded = True
+            self._swap(before.with_changes(contents))
+        await self._tell()
         return self.current
 
+    async def swapped(self, revision: int) -> Snapshot:
+        """Wait until the snapshot is later than `revision`."""
+        async with self._swapped:
+            await self._swapped.wait_for(lambda: self.current.revision > revision)
+        return self.current
+
+    def _swap(self, snapshot: Snapshot) -> None:
+        self.current = snapshot
+        for callback in self._on_swap:
+            callback()
+
+    async def _tell(self) -> None:
+        async with self._swapped:
+            self._swapped.notify_all()
+
     async def look(self) -> None:
-        """See whether the store is there and has anything new. A store out of reach is logged once, not raised."""
-        try:
-            revision = await self._store.revision()
-            self._last_contact = self._clock()
-            if revision != self.current.revision:
-                await self.refresh()
-        except StoreUnavailableError as error:
-            if not self._out_of_reach:
-                log.warning("store out of reach", revision=self.current.revision, cause=str(error.__cause__))
-            self._out_of_reach = True
-        else:
-            if self._out_of_reach:
-                log.info("store back in reach", revision=self.current.revision)
-            self._out_of_reach = False
+        """See whether the store is there and has anything new, beginning after this call.
+
+        Trouble is logged once, and not raised. Looks that are asked for while one is under way are one look.
+        """
+        if self._next_look is None:
+            self._next_look = asyncio.ensure_future(self._look_in_turn())
+            self._looks.add(self._next_look)
+            self._next_look.add_done_callback(self._looks.discard)
+        # Whoever asked may hang up; the others still want to know.
+        await asyncio.shield(self._next_look)
+
+    async def close(self) -> None:
+        """Look no more."""
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._looks, return_exceptions=True)
+
+    async def _look_in_turn(self) -> None:
+        async with self._looking:
+            self._next_look = None
+            try:
+                revision = await self._store.revision()
+                if revision != self.current.revision or self.current.known_as_of is not None:
+                    await self.refresh()
+                self._last_contact = self._clock()
+            except RetryableError as error:
+                self._lost("store out of reach", str(error.__cause__))
+            except Exception as error:  # noqa: BLE001 - whatever it is, what is known grows old from here on
+                self._lost("store cannot be read", repr(error), error)
+            else:
+                if self._trouble:
+                    log.info("store back in reach", revision=self.current.revision)
+                self._trouble = ""
+
+    def _lost(self, event: str, cause: str, error: Exception | None = None) -> None:
+        if event != self._trouble:
+            log.warning(event, revision=self.current.revision, cause=cause, exc_info=error)
+        self._trouble = event
+        if self.current.known_as_of is None:
+            # From now on every answer says how old what it rests on may be.
+            self._swap(replace(self.current, known_as_of=self._last_contact))
 
     async def at_least(self, revision: int, wait: float) -> Snapshot:
         """A snapshot at `revision` or later.
@@ -107,11 +191,25 @@ class SnapshotKeeper:
         Raises:
             RevisionNotYetVisibleError: it did not arrive within `wait` seconds.
         """
-        if self.current.revision < revision:
-            await self.look()
         try:
-            async with asyncio.timeout(wait), self._swapped:
-                await self._swapped.wait_for(lambda: self.current.revision >= revision)
+            async with asyncio.timeout(wait):
+                if self.current.revision < revision:
+                    await self.look()
+                async with self._swapped:
+                    await self._swapped.wait_for(lambda: self.current.revision >= revision)
         except TimeoutError:
             raise RevisionNotYetVisibleError(revision, self.current.revision) from None
         return self.current
+
+
+def _merged(before: Mapping[str, T], changed: Mapping[str, T | None]) -> Mapping[str, T]:
+    """`before` with what has changed; None takes away."""
+    if not changed:
+        return before
+    merged = dict(before)
+    for name, value in changed.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    return merged

@@ -111,6 +111,8 @@ def test_decide_as_json(server: ServerProcess) -> None:
         "matched_rule": "image_access.allow.community_images",
         "policy_revision": 1,
         "cacheable_for": "60s",
+        "notes": [],
+        "known_as_of": None,
     }
 
 
@@ -192,6 +194,16 @@ def test_a_stopped_server_is_no_decision(tmp_path: Path) -> None:
     assert "uppercase" in bad.stdout
 
 
+def test_what_concerns_all_references_is_told_once(tmp_path: Path) -> None:
+    """Why there is no answer at all stands on standard error, once, and not among the answers."""
+    environment = {**clean_environment(), "PULLGATE_ADDRESS": "127.0.0.1:1", "PULLGATE_DATA_DIR": str(tmp_path)}
+    references = ("nginx", "redis", "postgres")
+    result = run_pullgate("decide", "--org", "acme", "--user", "dev", *references, environment=environment)
+
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr.count("no service answers on 127.0.0.1:1") == 1
+
+
 def test_a_stopped_server_as_json(tmp_path: Path) -> None:
     """With --json every input has its object also when nothing answers."""
     environment = {**clean_environment(), "PULLGATE_ADDRESS": "127.0.0.1:1", "PULLGATE_DATA_DIR": str(tmp_path)}
@@ -212,7 +224,7 @@ def test_without_or_with_a_wrong_token(server: ServerProcess, tmp_path: Path) ->
     assert (without.returncode, wrong.returncode) == (3, 3)
     assert "a token is required: say --token" in without.stderr
     assert "the token is not known here" in wrong.stderr
-    assert "pullgate_00" not in wrong.stderr
+    assert "pullgate_00" not in wrong.stdout + wrong.stderr
 
 
 def test_reference() -> None:
@@ -254,8 +266,8 @@ def test_a_policy_is_applied_got_and_listed(server: ServerProcess, tmp_path: Pat
     as_json = json.loads(pullgate(server, "policy", "get", "--json", "globex").stdout)
 
     assert applied.returncode == 0
-    assert "--- globex has no policy" in applied.stdout
-    assert "+  help: Ask us." in applied.stdout
+    assert "globex: has no policy yet" in applied.stdout
+    assert '  ~ image_access.help  "" → "Ask us."' in applied.stdout
     assert re.search(r"^globex: written as revision \d+$", applied.stdout, re.MULTILINE)
     assert "globex: unchanged, at revision" in again.stdout
     assert re.search(r"globex +enforce +any +\d+ +operator", listed.stdout)
@@ -275,7 +287,8 @@ def test_apply_shows_what_changes_and_asks(server: ServerProcess, tmp_path: Path
     assert "say --yes" in unasked.stderr
     assert (said_no[0], absent.returncode, said_yes[0]) == (1, 2, 0)
     assert "organization initech has no policy" in absent.stderr
-    assert "\x1b[32m+organization: initech" in said_no[1]
+    assert "\x1b[32m\x1b[1mpolicy\x1b[0m\r\n      initech gets a policy" in said_no[1]
+    assert "initech: written as revision" in said_yes[1]
 
 
 def on_a_terminal(server: ServerProcess, arguments: list[str], typed: str) -> tuple[int, str]:
@@ -438,6 +451,7 @@ def test_a_server_keeps_what_it_was_told(tmp_path: Path) -> None:
     assert (data / "operator.token").stat().st_mode & 0o777 == 0o600
     assert data.stat().st_mode & 0o777 == 0o700
     events = [json.loads(line)["event"] for line in server.log.read_text().splitlines()]
-    assert events[:3] == ["database brought up to date", "operator token created", "serving"]
+    assert events[:4] == ["database brought up to date", "token key created", "operator token created", "serving"]
+    assert events.count("token key created") == 1
     assert events.count("operator token created") == 1
     assert token.strip() not in server.log.read_text()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,16 @@ from tests.conftest import SOON, ServerProcess, clean_environment, start_server,
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+
+
+def blocks_of(text: str) -> list[tuple[str, str]]:
+    """The language and the text of each block."""
+    return re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
+
+
 FIRST_FIVE_MINUTES = README.split("## The first five minutes")[1].split("\n## ")[0]
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", FIRST_FIVE_MINUTES, re.DOTALL)
+BLOCKS = blocks_of(FIRST_FIVE_MINUTES)
+POLICIES_AS_CODE = blocks_of(README.split("## Policies as code")[1].split("\n## ")[0])
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +36,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[ServerProcess]:
     """The server of that home, on a free port."""
+    with server_of(home) as server:
+        yield server
+
+
+@contextmanager
+def server_of(home: Path) -> Iterator[ServerProcess]:
+    """A server whose data lies where it lies for whoever has this home."""
     server = start_server(home / ".local/share/pullgate", environment={**clean_environment(), "HOME": str(home)})
-    yield server
-    stop_server(server)
+    try:
+        yield server
+    finally:
+        stop_server(server)
 
 
 def shell(script: str, home: Path, server: ServerProcess) -> str:
@@ -43,7 +61,7 @@ def shell(script: str, home: Path, server: ServerProcess) -> str:
     }
     environment.pop("XDG_DATA_HOME", None)
     result = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment, timeout=120
+        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment, timeout=120, cwd=home
     )
     assert "Traceback" not in result.stderr
     assert "command not found" not in result.stderr
@@ -66,6 +84,39 @@ def test_the_first_five_minutes(home: Path, server: ServerProcess) -> None:
             compared += 1
 
     assert compared == 3
+
+
+def test_policies_as_code(tmp_path: Path) -> None:
+    """The section on policies as code runs as written after the first five minutes, and prints what it says."""
+    with server_of(tmp_path) as server:
+        printed, compared = shell(README_STRICT, tmp_path, server), 0
+        for language, text in POLICIES_AS_CODE:
+            if language == "sh":
+                printed = shell(text, tmp_path, server)
+            else:
+                for line in text.splitlines():
+                    assert line in printed, f"{line!r} is not in\n{printed}"
+                compared += 1
+
+    assert compared == 3
+
+
+README_STRICT = "pullgate policy preset strict --org acme | pullgate policy apply --yes -f -"
+"""What the first five minutes have done by then."""
+
+
+@pytest.mark.parametrize("page", ["callers", "policies", "operations"])
+def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
+    """The commands of a page run as written, one after the other, and none fails."""
+    with server_of(tmp_path) as server:
+        shell(README_STRICT, tmp_path, server)
+        for language, text in blocks_of((ROOT / f"docs/{page}.md").read_text()):
+            if language == "sh" and not text.startswith("pullgate serve"):
+                # What asks is told yes, and what follows for ever is followed in tests of its own.
+                lines = [line for line in text.splitlines() if "--follow" not in line]
+                lines = [f"{line} --yes" if re.search("policy (rollback|delete)", line) else line for line in lines]
+                printed = shell("\n".join(["set -e", *lines, "echo all of it"]), tmp_path, server)
+                assert "all of it" in printed, printed
 
 
 def wait_for_the_catalogue(server: ServerProcess) -> None:

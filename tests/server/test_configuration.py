@@ -60,7 +60,7 @@ def test_accepted(options: dict[str, Any]) -> None:
     ("arguments", "told"),
     [
         (["--listen", "0.0.0.0:1"], "say --allow-plaintext"),
-        (["--database", "postgresql://user:hunter2@db/x"], "--database postgresql://user:***@db/x is not supported"),
+        (["--database", "mysql://user:hunter2@db/x"], "--database mysql://user:***@db/x is not supported"),
         (["--database", "nonsense"], "--database is not a URL"),
         (["--database", "sqlite:////no/such/directory/x.db"], "cannot be used (No such file or directory)"),
         (["--catalogue", "/no/such/file"], "the catalogue /no/such/file is not there; see --catalogue"),

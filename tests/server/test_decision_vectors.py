@@ -8,6 +8,7 @@ from pullgate.v1 import decision_pb2, mapping, policy_decision_pb2
 from pullgate_policy import Category, CategoryEvidence, CommunityClass
 from pullgate_server.stores.memory import MemoryStore
 from tests.conftest import Clock, Serve, Service
+from tests.stores import put_policy
 from tests.vectors import ORGANIZATION, Case, read_cases
 
 
@@ -35,7 +36,7 @@ async def store_with(case: Case) -> MemoryStore:
     """A store with the row's policies."""
     store = MemoryStore()
     for policy in case.policies.values():
-        await store.put_policy(policy, expected_revision=0, author="table", comment="", now=case.now)
+        await put_policy(store, policy)
     return store
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from pullgate_server.callers import Authenticator, new_token
+from pullgate_server.authentication import Authenticator
 from pullgate_server.configuration import LogFormat
 from pullgate_server.errors import TokenInvalidError
 from pullgate_server.logs import HIDDEN, configure_logs
+from pullgate_server.token_secrets import SecretHasher, new_secret
+from tests.conftest import Clock
 
-TOKEN = new_token(lambda size: bytes(range(size)))
+TOKEN = new_secret(lambda size: bytes(range(size)))
 
 
 class Terminal(io.StringIO):
@@ -90,6 +92,6 @@ def test_no_secret_gets_in(form: LogFormat) -> None:
 def test_an_unknown_token_is_not_repeated() -> None:
     """The refusal of a token does not say the token."""
     with pytest.raises(TokenInvalidError) as raised:
-        Authenticator([]).authenticate(f"Bearer {TOKEN}")
+        Authenticator(SecretHasher(b"key"), Clock()).authenticate(f"Bearer {TOKEN}")
 
     assert TOKEN not in str(raised.value)

@@ -14,6 +14,7 @@ from pullgate_policy import Preset, parse_policy_yaml, preset_policy
 from pullgate_server.composition import SERVICES
 from pullgate_server.stores.memory import MemoryStore
 from tests.conftest import SOON, Clock, Serve, Service
+from tests.stores import put_policy
 
 DEV = identity_pb2.Identity(username="dev", memberships=[identity_pb2.Membership(organization="acme")])
 CATALOGUE = """
@@ -25,9 +26,7 @@ entries:
 async def strict_store() -> MemoryStore:
     """A store in which acme has the preset `strict`."""
     store = MemoryStore()
-    await store.put_policy(
-        preset_policy(Preset.STRICT, "acme"), expected_revision=0, author="t", comment="", now=Clock().now
-    )
+    await put_policy(store, preset_policy(Preset.STRICT, "acme"))
     return store
 
 
@@ -92,9 +91,7 @@ async def test_a_write_holds_for_the_next_decision(serve: Serve) -> None:
         batch = policy_decision_pb2.BatchDecideRequest(identity=DEV, references=["someuser/tool"])
         for preset, revision, effect in ((Preset.STRICT, 1, 2), (Preset.OPEN, 2, 1), (Preset.STRICT, 3, 2)):
             if revision > 1:
-                await service.store.put_policy(
-                    preset_policy(preset, "acme"), expected_revision=None, author="t", comment="", now=service.clock()
-                )
+                await put_policy(service.store, preset_policy(preset, "acme"))
                 await service.application.snapshots.refresh()
             for _ in range(2):
                 one = (await service.call(service.decisions.Decide, question("someuser/tool"))).decision
@@ -113,9 +110,7 @@ async def test_no_answer_mixes_two_revisions_in_a_storm_of_writes(serve: Serve) 
             # Odd revisions are strict, even ones open.
             for revision in range(2, 60):
                 preset = Preset.OPEN if revision % 2 == 0 else Preset.STRICT
-                await service.store.put_policy(
-                    preset_policy(preset, "acme"), expected_revision=None, author="t", comment="", now=service.clock()
-                )
+                await put_policy(service.store, preset_policy(preset, "acme"))
                 await service.application.snapshots.refresh()
                 await asyncio.sleep(0)
             stop.set()
@@ -148,7 +143,7 @@ async def test_an_expiring_entry_ends_on_time(serve: Serve) -> None:
         "{organization: acme, image_access: {enabled: true, allowlist: {repositories: "
         "[{repository: a/b, expires_at: 2026-06-01T00:10:00Z}]}}}"
     )
-    await store.put_policy(policy, expected_revision=0, author="t", comment="", now=clock.now)
+    await put_policy(store, policy)
     async with serve(store=store, clock=clock, store_grace=86400.0) as service:
         told = []
         for seconds in (0, 300, 270, 29, 1):
@@ -173,7 +168,7 @@ async def test_an_entry_that_expires_in_one_of_two_organizations_ends_on_time(se
         "[{repository: someuser/tool, expires_at: 2026-06-01T00:10:00Z}]}}}"
     )
     for policy in (open_, expiring):
-        await store.put_policy(policy, expected_revision=0, author="t", comment="", now=clock.now)
+        await put_policy(store, policy)
     both = identity_pb2.Identity(
         username="dev", memberships=[identity_pb2.Membership(organization=name) for name in ("acme", "globex")]
     )
@@ -349,9 +344,7 @@ async def test_min_revision_waits_for_the_write(serve: Serve) -> None:
     async with serve(store=await strict_store(), store_poll=3600.0) as service:
         waiting = asyncio.ensure_future(service.call(service.decisions.Decide, question(min_revision=2)))
         await service.call(service.decisions.Decide, question())
-        await service.store.put_policy(
-            preset_policy(Preset.OPEN, "acme"), expected_revision=1, author="t", comment="", now=service.clock()
-        )
+        await put_policy(service.store, preset_policy(Preset.OPEN, "acme"), expected=1)
         await service.application.snapshots.refresh()
 
         assert (await waiting).decision.policy_revision == 2

@@ -21,8 +21,10 @@ from pullgate_server.deciding import Decider
 from pullgate_server.errors import StartupError
 from pullgate_server.server import RunningServer
 from pullgate_server.stores.memory import MemoryStore
+from pullgate_server.token_secrets import SecretHasher
 from tests.conftest import SOON, Clock, Serve, Service
 from tests.server.test_policy_decision_service import DEV, question, strict_store
+from tests.stores import put_policy
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -94,11 +96,7 @@ async def test_a_write_by_somebody_else_is_taken_in(serve: Serve) -> None:
     """What another process writes into the same store holds here after a look."""
     async with serve() as service:
         before = (await service.call(service.decisions.Decide, question("a/b"))).decision
-        other = await strict_store()
-        (stored,) = (await other.read(0)).policies
-        await service.store.put_policy(
-            stored.policy, expected_revision=0, author="other", comment="", now=service.clock()
-        )
+        await put_policy(service.store, preset_policy(Preset.STRICT, "acme"))
         after = (await service.call(service.decisions.Decide, question("a/b", min_revision=1))).decision
 
         assert (before.effect, after.effect) == (1, 2)
@@ -109,9 +107,7 @@ async def test_a_store_that_goes_back_is_believed(serve: Serve) -> None:
     async with serve(store=await strict_store(), store_poll=3600.0) as service:
         snapshots, store = service.application.snapshots, service.store
         for preset in (Preset.OPEN, Preset.STANDARD):
-            await store.put_policy(
-                preset_policy(preset, "globex"), expected_revision=None, author="t", comment="", now=service.clock()
-            )
+            await put_policy(store, preset_policy(preset, "globex"))
         await snapshots.look()
         before = set(snapshots.current.policies)
         store.__dict__.update((await strict_store()).__dict__)
@@ -232,7 +228,8 @@ async def test_two_servers_do_not_share_a_port(serve: Serve, tmp_path: Path) -> 
     """A port that is taken is an error that says so, and not half of the calls."""
     async with serve() as service:
         configuration = Configuration(listen=service.server.address, data_dir=tmp_path)
-        async with compose(configuration, tmp_path, MemoryStore(), World(clock=Clock())) as application:
+        hasher = SecretHasher(b"key")
+        async with compose(configuration, tmp_path, MemoryStore(), hasher, World(clock=Clock())) as application:
             with pytest.raises(StartupError, match="is another server running there"):
                 await RunningServer(application, configuration).start()
 

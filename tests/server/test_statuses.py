@@ -20,6 +20,7 @@ from tests.server.test_policy_decision_service import DEV, question, strict_stor
 
 ABSTRACT = {
     errors.ServiceError,
+    errors.NotFoundError,
     errors.RetryableError,
     policy_errors.PullgateError,
     policy_errors.InvalidDocumentError,
@@ -38,11 +39,12 @@ def below(root: type[Exception]) -> set[type[Exception]]:
 
 def test_every_error_has_a_status() -> None:
     """An error without a row in the table would reach callers as a defect."""
+    from pullgate_policy.policy_tests import InvalidPolicyTestsError
     from pullgate_policy.yaml_text import InvalidYamlError
 
     raised = (below(errors.ServiceError) | below(policy_errors.PullgateError)) - ABSTRACT - NEVER_IN_A_CALL.keys()
 
-    assert raised - {InvalidYamlError} == set(ERRORS)
+    assert raised - {InvalidYamlError, InvalidPolicyTestsError} == set(ERRORS)
     assert pins.InvalidPinError in ERRORS
 
 

@@ -26,23 +26,23 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apullgate/v1/decision.proto\x12\x0bpullgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x03\n\x08\x44\x65\x63ision\x12#\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x13.pullgate.v1.Effect\x12*\n\rpolicy_effect\x18\x02 \x01(\x0e\x32\x13.pullgate.v1.Effect\x12\x10\n\x08\x65nforced\x18\x03 \x01(\x08\x12#\n\x06reason\x18\x04 \x01(\x0e\x32\x13.pullgate.v1.Reason\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0c\n\x04help\x18\x06 \x01(\t\x12,\n\x08\x63\x61tegory\x18\x07 \x01(\x0e\x32\x1a.pullgate.v1.ImageCategory\x12/\n\x08\x65vidence\x18\x08 \x01(\x0b\x32\x1d.pullgate.v1.CategoryEvidence\x12\x11\n\treference\x18\t \x01(\t\x12\x14\n\x0corganization\x18\n \x01(\t\x12\x14\n\x0cmatched_rule\x18\x0b \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x0c \x01(\x03\x12\x13\n\x0b\x64\x65\x63ision_id\x18\r \x01(\t\x12\x30\n\rcacheable_for\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrepository\x18\x0f \x01(\t\"\xa7\x01\n\x10\x43\x61tegoryEvidence\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12.\n\nchecked_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stale\x18\x04 \x01(\x08\x12\x34\n\x0f\x63ommunity_class\x18\x05 \x01(\x0e\x32\x1b.pullgate.v1.CommunityClass*C\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45\x46\x46\x45\x43T_ALLOW\x10\x01\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_DENY\x10\x02*\xfc\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16REASON_POLICY_DISABLED\x10\x01\x12\x1b\n\x17REASON_SIGN_IN_REQUIRED\x10\x02\x12\x18\n\x14REASON_NOT_SIGNED_IN\x10\x03\x12#\n\x1fREASON_CREDENTIAL_NOT_SUPPORTED\x10\x04\x12\x1d\n\x19REASON_ORGANIZATION_OWNER\x10\x05\x12\x1f\n\x1bREASON_REGISTRY_NOT_ALLOWED\x10\x06\x12\x17\n\x13REASON_NOT_GOVERNED\x10\x07\x12\x16\n\x12REASON_BLOCKLISTED\x10\x08\x12\x16\n\x12REASON_ALLOWLISTED\x10\t\x12\x1b\n\x17REASON_CATEGORY_ALLOWED\x10\n\x12\x1b\n\x17REASON_CATEGORY_UNKNOWN\x10\x0b\x12\x1f\n\x1bREASON_CATEGORY_NOT_ALLOWED\x10\x0c*\xce\x01\n\rImageCategory\x12\x1e\n\x1aIMAGE_CATEGORY_UNSPECIFIED\x10\x00\x12\x1b\n\x17IMAGE_CATEGORY_OFFICIAL\x10\x01\x12%\n!IMAGE_CATEGORY_VERIFIED_PUBLISHER\x10\x02\x12\x1f\n\x1bIMAGE_CATEGORY_ORGANIZATION\x10\x03\x12\x1c\n\x18IMAGE_CATEGORY_COMMUNITY\x10\x04\x12\x1a\n\x16IMAGE_CATEGORY_UNKNOWN\x10\x05*\\\n\x0e\x43ommunityClass\x12\x1f\n\x1b\x43OMMUNITY_CLASS_UNSPECIFIED\x10\x00\x12)\n%COMMUNITY_CLASS_SPONSORED_OPEN_SOURCE\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apullgate/v1/decision.proto\x12\x0bpullgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x04\n\x08\x44\x65\x63ision\x12#\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x13.pullgate.v1.Effect\x12*\n\rpolicy_effect\x18\x02 \x01(\x0e\x32\x13.pullgate.v1.Effect\x12\x10\n\x08\x65nforced\x18\x03 \x01(\x08\x12#\n\x06reason\x18\x04 \x01(\x0e\x32\x13.pullgate.v1.Reason\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0c\n\x04help\x18\x06 \x01(\t\x12,\n\x08\x63\x61tegory\x18\x07 \x01(\x0e\x32\x1a.pullgate.v1.ImageCategory\x12/\n\x08\x65vidence\x18\x08 \x01(\x0b\x32\x1d.pullgate.v1.CategoryEvidence\x12\x11\n\treference\x18\t \x01(\t\x12\x14\n\x0corganization\x18\n \x01(\t\x12\x14\n\x0cmatched_rule\x18\x0b \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x0c \x01(\x03\x12\x13\n\x0b\x64\x65\x63ision_id\x18\r \x01(\t\x12\x30\n\rcacheable_for\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrepository\x18\x0f \x01(\t\x12\r\n\x05notes\x18\x10 \x03(\t\x12/\n\x0bknown_as_of\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa7\x01\n\x10\x43\x61tegoryEvidence\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12.\n\nchecked_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stale\x18\x04 \x01(\x08\x12\x34\n\x0f\x63ommunity_class\x18\x05 \x01(\x0e\x32\x1b.pullgate.v1.CommunityClass*C\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45\x46\x46\x45\x43T_ALLOW\x10\x01\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_DENY\x10\x02*\xfc\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16REASON_POLICY_DISABLED\x10\x01\x12\x1b\n\x17REASON_SIGN_IN_REQUIRED\x10\x02\x12\x18\n\x14REASON_NOT_SIGNED_IN\x10\x03\x12#\n\x1fREASON_CREDENTIAL_NOT_SUPPORTED\x10\x04\x12\x1d\n\x19REASON_ORGANIZATION_OWNER\x10\x05\x12\x1f\n\x1bREASON_REGISTRY_NOT_ALLOWED\x10\x06\x12\x17\n\x13REASON_NOT_GOVERNED\x10\x07\x12\x16\n\x12REASON_BLOCKLISTED\x10\x08\x12\x16\n\x12REASON_ALLOWLISTED\x10\t\x12\x1b\n\x17REASON_CATEGORY_ALLOWED\x10\n\x12\x1b\n\x17REASON_CATEGORY_UNKNOWN\x10\x0b\x12\x1f\n\x1bREASON_CATEGORY_NOT_ALLOWED\x10\x0c*\xce\x01\n\rImageCategory\x12\x1e\n\x1aIMAGE_CATEGORY_UNSPECIFIED\x10\x00\x12\x1b\n\x17IMAGE_CATEGORY_OFFICIAL\x10\x01\x12%\n!IMAGE_CATEGORY_VERIFIED_PUBLISHER\x10\x02\x12\x1f\n\x1bIMAGE_CATEGORY_ORGANIZATION\x10\x03\x12\x1c\n\x18IMAGE_CATEGORY_COMMUNITY\x10\x04\x12\x1a\n\x16IMAGE_CATEGORY_UNKNOWN\x10\x05*\\\n\x0e\x43ommunityClass\x12\x1f\n\x1b\x43OMMUNITY_CLASS_UNSPECIFIED\x10\x00\x12)\n%COMMUNITY_CLASS_SPONSORED_OPEN_SOURCE\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pullgate.v1.decision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EFFECT']._serialized_start=732
-  _globals['_EFFECT']._serialized_end=799
-  _globals['_REASON']._serialized_start=802
-  _globals['_REASON']._serialized_end=1182
-  _globals['_IMAGECATEGORY']._serialized_start=1185
-  _globals['_IMAGECATEGORY']._serialized_end=1391
-  _globals['_COMMUNITYCLASS']._serialized_start=1393
-  _globals['_COMMUNITYCLASS']._serialized_end=1485
+  _globals['_EFFECT']._serialized_start=796
+  _globals['_EFFECT']._serialized_end=863
+  _globals['_REASON']._serialized_start=866
+  _globals['_REASON']._serialized_end=1246
+  _globals['_IMAGECATEGORY']._serialized_start=1249
+  _globals['_IMAGECATEGORY']._serialized_end=1455
+  _globals['_COMMUNITYCLASS']._serialized_start=1457
+  _globals['_COMMUNITYCLASS']._serialized_end=1549
   _globals['_DECISION']._serialized_start=109
-  _globals['_DECISION']._serialized_end=560
-  _globals['_CATEGORYEVIDENCE']._serialized_start=563
-  _globals['_CATEGORYEVIDENCE']._serialized_end=730
+  _globals['_DECISION']._serialized_end=624
+  _globals['_CATEGORYEVIDENCE']._serialized_start=627
+  _globals['_CATEGORYEVIDENCE']._serialized_end=794
 # @@protoc_insertion_point(module_scope)

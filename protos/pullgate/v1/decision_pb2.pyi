@@ -3,10 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -184,6 +186,8 @@ class Decision(_message.Message):
     DECISION_ID_FIELD_NUMBER: _builtins.int
     CACHEABLE_FOR_FIELD_NUMBER: _builtins.int
     REPOSITORY_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    KNOWN_AS_OF_FIELD_NUMBER: _builtins.int
     effect: Global___Effect.ValueType
     """What to do."""
     policy_effect: Global___Effect.ValueType
@@ -220,6 +224,14 @@ class Decision(_message.Message):
     def cacheable_for(self) -> _duration_pb2.Duration:
         """For how long the answer may be used again for the same question."""
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What else explains the answer, such as a role that the caller asserted and that was not taken. In sentences."""
+
+    @_builtins.property
+    def known_as_of(self) -> _timestamp_pb2.Timestamp:
+        """Set while the database is out of reach: when the policies were last known to be the newest."""
+
     def __init__(
         self,
         *,
@@ -238,10 +250,12 @@ class Decision(_message.Message):
         decision_id: _builtins.str = ...,
         cacheable_for: _duration_pb2.Duration | None = ...,
         repository: _builtins.str = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        known_as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cacheable_for", b"cacheable_for", "evidence", b"evidence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cacheable_for", b"cacheable_for", "evidence", b"evidence", "known_as_of", b"known_as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cacheable_for", b"cacheable_for", "category", b"category", "decision_id", b"decision_id", "effect", b"effect", "enforced", b"enforced", "evidence", b"evidence", "help", b"help", "matched_rule", b"matched_rule", "message", b"message", "organization", b"organization", "policy_effect", b"policy_effect", "policy_revision", b"policy_revision", "reason", b"reason", "reference", b"reference", "repository", b"repository"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cacheable_for", b"cacheable_for", "category", b"category", "decision_id", b"decision_id", "effect", b"effect", "enforced", b"enforced", "evidence", b"evidence", "help", b"help", "known_as_of", b"known_as_of", "matched_rule", b"matched_rule", "message", b"message", "notes", b"notes", "organization", b"organization", "policy_effect", b"policy_effect", "policy_revision", b"policy_revision", "reason", b"reason", "reference", b"reference", "repository", b"repository"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,34 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the server is stopping; another one, or the same one later, will answer."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 18
     """INTERNAL: a defect of the server; error_id in the metadata names its entry in the server's log."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 19
+    """UNAUTHENTICATED: the token was valid once, and has expired."""
+    ERROR_REASON_TOKEN_REVOKED: _ErrorReason.ValueType  # 20
+    """UNAUTHENTICATED: the token was revoked."""
+    ERROR_REASON_CERTIFICATE_UNKNOWN: _ErrorReason.ValueType  # 21
+    """UNAUTHENTICATED: no caller is configured for the client certificate."""
+    ERROR_REASON_ROLE_NOT_PERMITTED: _ErrorReason.ValueType  # 22
+    """PERMISSION_DENIED: the caller's role may not do this; the message says whose may."""
+    ERROR_REASON_ORGANIZATION_NOT_PERMITTED: _ErrorReason.ValueType  # 23
+    """PERMISSION_DENIED: the caller belongs to another organization."""
+    ERROR_REASON_POLICY_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """NOT_FOUND: the organization had no policy at this revision."""
+    ERROR_REASON_TOKEN_NOT_FOUND: _ErrorReason.ValueType  # 25
+    """NOT_FOUND: there is no token with this id."""
+    ERROR_REASON_MEMBER_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """NOT_FOUND: the organization's member list has no such entry."""
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 27
+    """INVALID_ARGUMENT: the request id was used before, for another request."""
+    ERROR_REASON_TOKEN_ALREADY_SHOWN: _ErrorReason.ValueType  # 28
+    """ALREADY_EXISTS: the request with this id made a token already, and its secret was shown then."""
+    ERROR_REASON_MEMBERS_INVALID: _ErrorReason.ValueType  # 29
+    """INVALID_ARGUMENT: the members are not valid; BadRequest says where."""
+    ERROR_REASON_LOCKED_OUT: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION: the write would take from its author the right to undo it."""
+    ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 31
+    """UNAVAILABLE: the database broke off while a write was committed; repeat it with the same request id."""
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 32
+    """UNAVAILABLE: the signing keys of the token's issuer are not known yet."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why no answer was given: the reason in the google.rpc.ErrorInfo of every error, without the prefix, in the domain
@@ -104,4 +132,32 @@ ERROR_REASON_SERVER_STOPPING: ErrorReason.ValueType  # 17
 """UNAVAILABLE: the server is stopping; another one, or the same one later, will answer."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
 """INTERNAL: a defect of the server; error_id in the metadata names its entry in the server's log."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 19
+"""UNAUTHENTICATED: the token was valid once, and has expired."""
+ERROR_REASON_TOKEN_REVOKED: ErrorReason.ValueType  # 20
+"""UNAUTHENTICATED: the token was revoked."""
+ERROR_REASON_CERTIFICATE_UNKNOWN: ErrorReason.ValueType  # 21
+"""UNAUTHENTICATED: no caller is configured for the client certificate."""
+ERROR_REASON_ROLE_NOT_PERMITTED: ErrorReason.ValueType  # 22
+"""PERMISSION_DENIED: the caller's role may not do this; the message says whose may."""
+ERROR_REASON_ORGANIZATION_NOT_PERMITTED: ErrorReason.ValueType  # 23
+"""PERMISSION_DENIED: the caller belongs to another organization."""
+ERROR_REASON_POLICY_REVISION_NOT_FOUND: ErrorReason.ValueType  # 24
+"""NOT_FOUND: the organization had no policy at this revision."""
+ERROR_REASON_TOKEN_NOT_FOUND: ErrorReason.ValueType  # 25
+"""NOT_FOUND: there is no token with this id."""
+ERROR_REASON_MEMBER_NOT_FOUND: ErrorReason.ValueType  # 26
+"""NOT_FOUND: the organization's member list has no such entry."""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 27
+"""INVALID_ARGUMENT: the request id was used before, for another request."""
+ERROR_REASON_TOKEN_ALREADY_SHOWN: ErrorReason.ValueType  # 28
+"""ALREADY_EXISTS: the request with this id made a token already, and its secret was shown then."""
+ERROR_REASON_MEMBERS_INVALID: ErrorReason.ValueType  # 29
+"""INVALID_ARGUMENT: the members are not valid; BadRequest says where."""
+ERROR_REASON_LOCKED_OUT: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION: the write would take from its author the right to undo it."""
+ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 31
+"""UNAVAILABLE: the database broke off while a write was committed; repeat it with the same request id."""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 32
+"""UNAVAILABLE: the signing keys of the token's issuer are not known yet."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -5,12 +5,23 @@ of the field.
 """
 
 import enum
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
 
-from google.protobuf import json_format, timestamp_pb2
+from google.protobuf import duration_pb2, json_format, struct_pb2, timestamp_pb2
+from google.protobuf.descriptor import Descriptor
 
-from pullgate.v1 import decision_pb2, identity_pb2, policy_admin_pb2, policy_pb2
+from pullgate.v1 import (
+    access_token_pb2,
+    decision_pb2,
+    event_pb2,
+    identity_pb2,
+    member_pb2,
+    policy_admin_pb2,
+    policy_pb2,
+)
 from pullgate_policy import (
     Category,
     CategoryEvidence,
@@ -31,11 +42,21 @@ from pullgate_policy import (
     parse_reference,
     policy_data,
 )
+from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.answer import Answer
+from pullgate_policy.changes import SettingChange
+from pullgate_policy.document import Plain
+from pullgate_policy.event import AdministrativeEvent, EventSubject
+from pullgate_policy.members import Member, parse_members
 from pullgate_policy.pins import CategoryPin
-from pullgate_policy.stored_policy import StoredPolicy
+from pullgate_policy.stored_policy import PolicyRevision, StoredPolicy
 
 E = TypeVar("E", bound=enum.Enum)
+
+Setting = tuple[str, ...]
+"""Where a setting stands in a policy, key by key."""
+
+_KEY = re.compile(r'"([^"]+)"|([^."]+)')
 
 _POLICY_ENUMS = {
     ("image_access", "mode"): policy_pb2.PolicyMode,
@@ -59,6 +80,10 @@ _CREDENTIALS = {
     CredentialKind.UNSPECIFIED: 0,
     **_numbers(CredentialKind, identity_pb2.CredentialKind, "CREDENTIAL_KIND_"),
 }
+_CALLER_ROLES = _numbers(CallerRole, access_token_pb2.CallerRole, "CALLER_ROLE_")
+_CALLER_ROLE_OF = {number: role for role, number in _CALLER_ROLES.items()}
+_SUBJECTS = _numbers(EventSubject, event_pb2.EventSubject, "EVENT_SUBJECT_")
+_SUBJECT_OF = {number: subject for subject, number in _SUBJECTS.items()}
 _ROLE_OF = {0: Role.MEMBER, **{number: role for role, number in _ROLES.items()}}
 _CREDENTIAL_OF = {number: kind for kind, number in _CREDENTIALS.items()}
 _EFFECT_OF = {number: effect for effect, number in _EFFECTS.items()}
@@ -123,6 +148,9 @@ def answer_to_message(answer: Answer) -> decision_pb2.Decision:
         repository="" if decision.repository is None else str(decision.repository),
     )
     message.cacheable_for.FromTimedelta(answer.cacheable_for)
+    message.notes.extend(answer.notes)
+    if answer.known_as_of is not None:
+        message.known_as_of.FromDatetime(answer.known_as_of)
     evidence = decision.evidence
     if evidence is not None:
         message.category = decision_pb2.ImageCategory.ValueType(_CATEGORIES[evidence.category])
@@ -146,7 +174,7 @@ def answer_from_message(message: decision_pb2.Decision) -> Answer:
             community_class=_COMMUNITY_CLASS_OF.get(message.evidence.community_class),
             source=message.evidence.source,
             detail=message.evidence.detail,
-            checked_at=_moment(message.evidence.checked_at) if message.evidence.HasField("checked_at") else None,
+            checked_at=moment_of(message.evidence, "checked_at"),
             stale=message.evidence.stale,
         )
     decision = Decision(
@@ -168,11 +196,18 @@ def answer_from_message(message: decision_pb2.Decision) -> Answer:
         policy_revision=message.policy_revision,
         decision_id=message.decision_id,
         cacheable_for=message.cacheable_for.ToTimedelta(),
+        notes=tuple(message.notes),
+        known_as_of=moment_of(message, "known_as_of"),
     )
 
 
 def policy_from_message(message: policy_pb2.Policy) -> Policy:
     """The policy; raises InvalidPolicyError with every problem and its path, as for a YAML document."""
+    return parse_policy(_plain(message))
+
+
+def _plain(message: policy_pb2.Policy) -> dict[str, Any]:
+    """The message as the document it stands for."""
     try:
         data: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
     except (json_format.Error, ValueError) as error:
@@ -181,7 +216,47 @@ def policy_from_message(message: policy_pb2.Policy) -> Policy:
         word = data.get(section, {}).get(key)
         if isinstance(word, str):
             data[section][key] = word.removeprefix(_POLICY_ENUM_PREFIXES[messages]).lower()
-    return parse_policy(data)
+    return data
+
+
+def policy_patched(policy: Policy, message: policy_pb2.Policy, settings: Iterable[Setting]) -> Policy:
+    """`policy` with some settings as in `message`; what is unset there takes its default. Raises InvalidPolicyError."""
+    data, patch = _plain(message), policy_data(policy)
+    for setting in settings:
+        target: Any = patch
+        for key in setting[:-1]:
+            target = target.setdefault(key, {})
+        value: Any = data
+        for key in setting:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            target.pop(setting[-1], None)
+        else:
+            target[setting[-1]] = value
+    return parse_policy(patch)
+
+
+def setting_at(path: str) -> Setting | None:
+    """The setting that a field mask's path names; None if there is none that can be changed.
+
+    A name with a dot in it stands in quotes, as in image_access.teams."web.eu".community_images.
+    """
+    keys = tuple(quoted or plain for quoted, plain in _KEY.findall(path))
+    remaining = list(keys)
+    if keys in {(), ("organization",)} or _KEY.sub("", path) != "." * (len(keys) - 1):
+        return None
+    descriptor: Descriptor | None = policy_pb2.Policy.DESCRIPTOR
+    while remaining:
+        field = None if descriptor is None else descriptor.fields_by_name.get(remaining.pop(0))
+        if field is None:
+            return None
+        descriptor = field.message_type
+        if descriptor is not None and descriptor.GetOptions().map_entry:
+            descriptor = descriptor.fields_by_name["value"].message_type
+            del remaining[:1]
+        elif field.is_repeated and remaining:
+            return None
+    return keys
 
 
 def policy_to_message(policy: Policy) -> policy_pb2.Policy:
@@ -213,7 +288,7 @@ def pin_to_message(pin: CategoryPin) -> policy_admin_pb2.CategoryPin:
         community_class=decision_pb2.CommunityClass.ValueType(community_class),
         reason=pin.reason,
         author=pin.author,
-        written_at=_timestamp(pin.written_at),
+        written_at=timestamp(pin.written_at),
     )
 
 
@@ -222,14 +297,185 @@ def pin_as_stored(message: policy_admin_pb2.CategoryPin) -> CategoryPin:
     return pin_from_message(message, author=message.author, now=_moment(message.written_at))
 
 
+def change_to_message(change: SettingChange) -> policy_admin_pb2.SettingChange:
+    """The message for one change of a policy."""
+    return policy_admin_pb2.SettingChange(
+        path=change.path, before=_value(change.before), after=_value(change.after), meaning=change.meaning
+    )
+
+
+def change_from_message(message: policy_admin_pb2.SettingChange) -> SettingChange:
+    """The change that a service sent."""
+    return SettingChange(
+        path=message.path,
+        before=json_format.MessageToDict(message.before),
+        after=json_format.MessageToDict(message.after),
+        meaning=message.meaning,
+    )
+
+
+def member_to_message(member: Member) -> member_pb2.Member:
+    """The message for a member."""
+    return member_pb2.Member(
+        username=member.username, role=identity_pb2.Role.ValueType(_ROLES[member.role]), teams=sorted(member.teams)
+    )
+
+
+def members_from_messages(messages: Iterable[member_pb2.Member]) -> tuple[Member, ...]:
+    """The members; raises InvalidMembersError with every problem and its path."""
+    roles = {number: role.value for number, role in _ROLE_OF.items()}
+    return parse_members(
+        [
+            {
+                "username": message.username,
+                "role": roles.get(message.role, f"{message.role}"),
+                "teams": list(message.teams),
+            }
+            for message in messages
+        ]
+    )
+
+
+def member_change_to_message(before: Member | None, after: Member | None) -> member_pb2.MemberChange:
+    """The message for somebody's entry before and after a write."""
+    return member_pb2.MemberChange(
+        before=None if before is None else member_to_message(before),
+        after=None if after is None else member_to_message(after),
+    )
+
+
+def member_change_from_message(message: member_pb2.MemberChange) -> tuple[Member | None, Member | None]:
+    """The entry before and after a write that a service sent."""
+    before, after = (
+        members_from_messages([getattr(message, side)])[0] if message.HasField(side) else None
+        for side in ("before", "after")
+    )
+    return before, after
+
+
+def caller_role_from_message(number: int) -> CallerRole | None:
+    """The role; None for what is none."""
+    return _CALLER_ROLE_OF.get(number)
+
+
+def caller_role_to_message(role: CallerRole) -> access_token_pb2.CallerRole.ValueType:
+    """The number for a role."""
+    return access_token_pb2.CallerRole.ValueType(_CALLER_ROLES[role])
+
+
+def token_to_message(token: AccessToken) -> access_token_pb2.AccessToken:
+    """The message for a token."""
+    return access_token_pb2.AccessToken(
+        id=token.id,
+        name=token.name,
+        role=caller_role_to_message(token.role),
+        organization=token.organization,
+        username=token.username,
+        may_assert_roles=token.may_assert_roles,
+        created_at=timestamp(token.created_at),
+        created_by=token.created_by,
+        expires_at=timestamp(token.expires_at),
+        revoked_at=timestamp(token.revoked_at),
+        last_used_at=timestamp(token.last_used_at),
+    )
+
+
+def token_from_message(message: access_token_pb2.AccessToken) -> AccessToken:
+    """The token that a service sent."""
+    return AccessToken(
+        id=message.id,
+        name=message.name,
+        role=_CALLER_ROLE_OF[message.role],
+        organization=message.organization,
+        username=message.username,
+        may_assert_roles=message.may_assert_roles,
+        created_at=_moment(message.created_at),
+        created_by=message.created_by,
+        expires_at=moment_of(message, "expires_at"),
+        revoked_at=moment_of(message, "revoked_at"),
+        last_used_at=moment_of(message, "last_used_at"),
+    )
+
+
+def subject_from_message(number: int) -> EventSubject | None:
+    """The subject of a filter; None for every one."""
+    return _SUBJECT_OF.get(number)
+
+
+def subject_to_message(subject: EventSubject | None) -> event_pb2.EventSubject.ValueType:
+    """The number for a subject in a filter."""
+    return event_pb2.EventSubject.ValueType(0 if subject is None else _SUBJECTS[subject])
+
+
+def event_to_message(event: AdministrativeEvent) -> event_pb2.AdministrativeEvent:
+    """The message for an event."""
+    return event_pb2.AdministrativeEvent(
+        revision=event.revision,
+        subject=subject_to_message(event.subject),
+        organization=event.organization,
+        name=event.name,
+        before=_struct(event.before),
+        after=_struct(event.after),
+        author=event.author,
+        caller_id=event.caller_id,
+        origin=event.origin,
+        comment=event.comment,
+        written_at=timestamp(event.written_at),
+    )
+
+
+def event_from_message(message: event_pb2.AdministrativeEvent) -> AdministrativeEvent:
+    """The event that a service sent."""
+    before, after = (
+        json_format.MessageToDict(getattr(message, side)) if message.HasField(side) else None
+        for side in ("before", "after")
+    )
+    return AdministrativeEvent(
+        revision=message.revision,
+        subject=_SUBJECT_OF[message.subject],
+        organization=message.organization,
+        name=message.name,
+        before=before,
+        after=after,
+        author=message.author,
+        caller_id=message.caller_id,
+        origin=message.origin,
+        comment=message.comment,
+        written_at=_moment(message.written_at),
+        documents_left_out=message.documents_left_out,
+    )
+
+
 def stored_policy_to_message(stored: StoredPolicy) -> policy_admin_pb2.StoredPolicy:
     """The message for a policy as it was written."""
     return policy_admin_pb2.StoredPolicy(
         policy=policy_to_message(stored.policy),
         revision=stored.revision,
         author=stored.author,
-        written_at=_timestamp(stored.written_at),
+        written_at=timestamp(stored.written_at),
         comment=stored.comment,
+    )
+
+
+def revision_to_message(event: AdministrativeEvent) -> policy_admin_pb2.StoredPolicy:
+    """The message for one write of a policy's history; without a policy where the write took it away."""
+    return policy_admin_pb2.StoredPolicy(
+        policy=None if event.after is None else policy_to_message(parse_policy(event.after)),
+        revision=event.revision,
+        author=event.author,
+        written_at=timestamp(event.written_at),
+        comment=event.comment,
+    )
+
+
+def revision_from_message(message: policy_admin_pb2.StoredPolicy) -> PolicyRevision:
+    """One write of a policy's history that a service sent."""
+    return PolicyRevision(
+        policy=policy_from_message(message.policy) if message.HasField("policy") else None,
+        revision=message.revision,
+        author=message.author,
+        written_at=_moment(message.written_at),
+        comment=message.comment,
     )
 
 
@@ -248,7 +494,32 @@ def _moment(message: timestamp_pb2.Timestamp) -> datetime:
     return message.ToDatetime(tzinfo=UTC)
 
 
-def _timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
+def moment_of(message: Any, field: str) -> datetime | None:
+    """The moment in a message's field; None where it is unset."""
+    return _moment(getattr(message, field)) if message.HasField(field) else None
+
+
+def timestamp(moment: datetime | None) -> timestamp_pb2.Timestamp | None:
+    """The message for a moment; None, which leaves a field unset, for none."""
+    if moment is None:
+        return None
     message = timestamp_pb2.Timestamp()
     message.FromDatetime(moment)
     return message
+
+
+def duration(length: timedelta | None) -> duration_pb2.Duration | None:
+    """The message for a length of time; None, which leaves a field unset, for none."""
+    if length is None:
+        return None
+    message = duration_pb2.Duration()
+    message.FromTimedelta(length)
+    return message
+
+
+def _value(data: Plain) -> struct_pb2.Value:
+    return json_format.ParseDict(cast("dict[str, Any]", data), struct_pb2.Value())
+
+
+def _struct(data: Mapping[str, Plain] | None) -> struct_pb2.Struct | None:
+    return None if data is None else json_format.ParseDict(dict(data), struct_pb2.Struct())

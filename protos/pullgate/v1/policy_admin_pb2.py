@@ -22,46 +22,122 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from pullgate.v1 import access_token_pb2 as pullgate_dot_v1_dot_access__token__pb2
 from pullgate.v1 import decision_pb2 as pullgate_dot_v1_dot_decision__pb2
+from pullgate.v1 import event_pb2 as pullgate_dot_v1_dot_event__pb2
+from pullgate.v1 import identity_pb2 as pullgate_dot_v1_dot_identity__pb2
+from pullgate.v1 import member_pb2 as pullgate_dot_v1_dot_member__pb2
 from pullgate.v1 import policy_pb2 as pullgate_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epullgate/v1/policy_admin.proto\x12\x0bpullgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apullgate/v1/decision.proto\x1a\x18pullgate/v1/policy.proto\"\x96\x01\n\x0cStoredPolicy\x12#\n\x06policy\x18\x01 \x01(\x0b\x32\x13.pullgate.v1.Policy\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12.\n\nwritten_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\"(\n\x10GetPolicyRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\">\n\x11GetPolicyResponse\x12)\n\x06policy\x18\x01 \x01(\x0b\x32\x19.pullgate.v1.StoredPolicy\"~\n\x10PutPolicyRequest\x12#\n\x06policy\x18\x01 \x01(\x0b\x32\x13.pullgate.v1.Policy\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x63omment\x18\x03 \x01(\tB\x14\n\x12_expected_revision\">\n\x11PutPolicyResponse\x12)\n\x06policy\x18\x01 \x01(\x0b\x32\x19.pullgate.v1.StoredPolicy\"<\n\x13ListPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x14ListPoliciesResponse\x12+\n\x08policies\x18\x01 \x03(\x0b\x32\x19.pullgate.v1.StoredPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcf\x01\n\x0b\x43\x61tegoryPin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1a.pullgate.v1.ImageCategory\x12\x34\n\x0f\x63ommunity_class\x18\x03 \x01(\x0e\x32\x1b.pullgate.v1.CommunityClass\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12.\n\nwritten_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x15PutCategoryPinRequest\x12%\n\x03pin\x18\x01 \x01(\x0b\x32\x18.pullgate.v1.CategoryPin\"Q\n\x16PutCategoryPinResponse\x12%\n\x03pin\x18\x01 \x01(\x0b\x32\x18.pullgate.v1.CategoryPin\x12\x10\n\x08revision\x18\x02 \x01(\x03\"(\n\x18\x44\x65leteCategoryPinRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"-\n\x19\x44\x65leteCategoryPinResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x19\n\x17ListCategoryPinsRequest\"B\n\x18ListCategoryPinsResponse\x12&\n\x04pins\x18\x01 \x03(\x0b\x32\x18.pullgate.v1.CategoryPin2\xa1\x04\n\x12PolicyAdminService\x12J\n\tGetPolicy\x12\x1d.pullgate.v1.GetPolicyRequest\x1a\x1e.pullgate.v1.GetPolicyResponse\x12J\n\tPutPolicy\x12\x1d.pullgate.v1.PutPolicyRequest\x1a\x1e.pullgate.v1.PutPolicyResponse\x12S\n\x0cListPolicies\x12 .pullgate.v1.ListPoliciesRequest\x1a!.pullgate.v1.ListPoliciesResponse\x12Y\n\x0ePutCategoryPin\x12\".pullgate.v1.PutCategoryPinRequest\x1a#.pullgate.v1.PutCategoryPinResponse\x12\x62\n\x11\x44\x65leteCategoryPin\x12%.pullgate.v1.DeleteCategoryPinRequest\x1a&.pullgate.v1.DeleteCategoryPinResponse\x12_\n\x10ListCategoryPins\x12$.pullgate.v1.ListCategoryPinsRequest\x1a%.pullgate.v1.ListCategoryPinsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epullgate/v1/policy_admin.proto\x12\x0bpullgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1epullgate/v1/access_token.proto\x1a\x1apullgate/v1/decision.proto\x1a\x17pullgate/v1/event.proto\x1a\x1apullgate/v1/identity.proto\x1a\x18pullgate/v1/member.proto\x1a\x18pullgate/v1/policy.proto\"\x96\x01\n\x0cStoredPolicy\x12#\n\x06policy\x18\x01 \x01(\x0b\x32\x13.pullgate.v1.Policy\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12.\n\nwritten_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\":\n\x10GetPolicyRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"o\n\x11GetPolicyResponse\x12)\n\x06policy\x18\x01 \x01(\x0b\x32\x19.pullgate.v1.StoredPolicy\x12/\n\x0bknown_as_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x01\n\x10PutPolicyRequest\x12#\n\x06policy\x18\x01 \x01(\x0b\x32\x13.pullgate.v1.Policy\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x14\n\x12_expected_revision\">\n\x11PutPolicyResponse\x12)\n\x06policy\x18\x01 \x01(\x0b\x32\x19.pullgate.v1.StoredPolicy\"<\n\x13ListPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x8d\x01\n\x14ListPoliciesResponse\x12+\n\x08policies\x18\x01 \x03(\x0b\x32\x19.pullgate.v1.StoredPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12/\n\x0bknown_as_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcf\x01\n\x0b\x43\x61tegoryPin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1a.pullgate.v1.ImageCategory\x12\x34\n\x0f\x63ommunity_class\x18\x03 \x01(\x0e\x32\x1b.pullgate.v1.CommunityClass\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12.\n\nwritten_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x15PutCategoryPinRequest\x12%\n\x03pin\x18\x01 \x01(\x0b\x32\x18.pullgate.v1.CategoryPin\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"Q\n\x16PutCategoryPinResponse\x12%\n\x03pin\x18\x01 \x01(\x0b\x32\x18.pullgate.v1.CategoryPin\x12\x10\n\x08revision\x18\x02 \x01(\x03\"<\n\x18\x44\x65leteCategoryPinRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"-\n\x19\x44\x65leteCategoryPinResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x19\n\x17ListCategoryPinsRequest\"s\n\x18ListCategoryPinsResponse\x12&\n\x04pins\x18\x01 \x03(\x0b\x32\x18.pullgate.v1.CategoryPin\x12/\n\x0bknown_as_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetCallerRequest\"\xcd\x01\n\x11GetCallerResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tcaller_id\x18\x02 \x01(\t\x12%\n\x04role\x18\x03 \x01(\x0e\x32\x17.pullgate.v1.CallerRole\x12\x14\n\x0corganization\x18\x04 \x01(\t\x12\x10\n\x08username\x18\x05 \x01(\t\x12\x18\n\x10may_assert_roles\x18\x06 \x01(\x08\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x12PatchPolicyRequest\x12#\n\x06policy\x18\x01 \x01(\x0b\x32\x13.pullgate.v1.Policy\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1e\n\x11\x65xpected_revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x14\n\x12_expected_revision\"@\n\x13PatchPolicyResponse\x12)\n\x06policy\x18\x01 \x01(\x0b\x32\x19.pullgate.v1.StoredPolicy\"\x86\x01\n\x13\x44\x65letePolicyRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x14\n\x12_expected_revision\"(\n\x14\x44\x65letePolicyResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"Y\n\x1aListPolicyRevisionsRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x1bListPolicyRevisionsResponse\x12,\n\trevisions\x18\x01 \x03(\x0b\x32\x19.pullgate.v1.StoredPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"U\n\x11\x44iffPolicyRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\x03\x12\x13\n\x0bto_revision\x18\x03 \x01(\x03\"A\n\x12\x44iffPolicyResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.pullgate.v1.SettingChange\"}\n\rSettingChange\x12\x0c\n\x04path\x18\x01 \x01(\t\x12&\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12%\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x0f\n\x07meaning\x18\x04 \x01(\t\"\x9a\x01\n\x15RollbackPolicyRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x1e\n\x11\x65xpected_revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x14\n\x12_expected_revision\"C\n\x16RollbackPolicyResponse\x12)\n\x06policy\x18\x01 \x01(\x0b\x32\x19.pullgate.v1.StoredPolicy\"\xa9\x01\n\x13\x44ryRunPolicyRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12#\n\x06policy\x18\x02 \x01(\x0b\x32\x13.pullgate.v1.Policy\x12\x18\n\x10\x61gainst_revision\x18\x03 \x01(\x03\x12)\n\nidentities\x18\x04 \x03(\x0b\x32\x15.pullgate.v1.Identity\x12\x12\n\nreferences\x18\x05 \x03(\t\"\x89\x01\n\x14\x44ryRunPolicyResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.pullgate.v1.SettingChange\x12*\n\x07results\x18\x02 \x03(\x0b\x32\x19.pullgate.v1.DryRunResult\x12\x18\n\x10\x61gainst_revision\x18\x03 \x01(\x03\"\xc1\x01\n\x0c\x44ryRunResult\x12\x16\n\x0eidentity_index\x18\x01 \x01(\x05\x12\x11\n\treference\x18\x02 \x01(\t\x12%\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0b\x32\x15.pullgate.v1.Decision\x12$\n\x05\x61\x66ter\x18\x04 \x01(\x0b\x32\x15.pullgate.v1.Decision\x12\x16\n\x0e\x65\x66\x66\x65\x63t_changed\x18\x05 \x01(\x08\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\"_\n\x12ListMembersRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04team\x18\x04 \x01(\t\"\x85\x01\n\x13ListMembersResponse\x12$\n\x07members\x18\x01 \x03(\x0b\x32\x13.pullgate.v1.Member\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12/\n\x0bknown_as_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x13WriteMembersRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12$\n\x07members\x18\x02 \x03(\x0b\x32\x13.pullgate.v1.Member\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x13\n\x0b\x61llow_empty\x18\x05 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"g\n\x14WriteMembersResponse\x12*\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x19.pullgate.v1.MemberChange\x12\x11\n\tunchanged\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\"d\n\x14RemoveMembersRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x11\n\tusernames\x18\x02 \x03(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"U\n\x15RemoveMembersResponse\x12*\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x19.pullgate.v1.MemberChange\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xce\x01\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04role\x18\x02 \x01(\x0e\x32\x17.pullgate.v1.CallerRole\x12\x14\n\x0corganization\x18\x03 \x01(\t\x12\x10\n\x08username\x18\x04 \x01(\t\x12\x18\n\x10may_assert_roles\x18\x05 \x01(\x08\x12-\n\nexpires_in\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"N\n\x13\x43reateTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\'\n\x05token\x18\x02 \x01(\x0b\x32\x18.pullgate.v1.AccessToken\"g\n\x11ListTokensRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x15\n\rinclude_ended\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x88\x01\n\x12ListTokensResponse\x12(\n\x06tokens\x18\x01 \x03(\x0b\x32\x18.pullgate.v1.AccessToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12/\n\x0bknown_as_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\">\n\x13RevokeTokenResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x18.pullgate.v1.AccessToken\"\x8f\x01\n\x12RotateTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nexpires_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"N\n\x13RotateTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\'\n\x05token\x18\x02 \x01(\x0b\x32\x18.pullgate.v1.AccessToken\"\x8a\x01\n\x11ListEventsRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12*\n\x07subject\x18\x02 \x01(\x0e\x32\x19.pullgate.v1.EventSubject\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"_\n\x12ListEventsResponse\x12\x30\n\x06\x65vents\x18\x01 \x03(\x0b\x32 .pullgate.v1.AdministrativeEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x13StreamEventsRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x1b\n\x0esince_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x11\n\x0f_since_revision\"G\n\x14StreamEventsResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32 .pullgate.v1.AdministrativeEvent2\xe7\x0e\n\x12PolicyAdminService\x12J\n\tGetCaller\x12\x1d.pullgate.v1.GetCallerRequest\x1a\x1e.pullgate.v1.GetCallerResponse\x12J\n\tGetPolicy\x12\x1d.pullgate.v1.GetPolicyRequest\x1a\x1e.pullgate.v1.GetPolicyResponse\x12J\n\tPutPolicy\x12\x1d.pullgate.v1.PutPolicyRequest\x1a\x1e.pullgate.v1.PutPolicyResponse\x12S\n\x0cListPolicies\x12 .pullgate.v1.ListPoliciesRequest\x1a!.pullgate.v1.ListPoliciesResponse\x12P\n\x0bPatchPolicy\x12\x1f.pullgate.v1.PatchPolicyRequest\x1a .pullgate.v1.PatchPolicyResponse\x12S\n\x0c\x44\x65letePolicy\x12 .pullgate.v1.DeletePolicyRequest\x1a!.pullgate.v1.DeletePolicyResponse\x12h\n\x13ListPolicyRevisions\x12\'.pullgate.v1.ListPolicyRevisionsRequest\x1a(.pullgate.v1.ListPolicyRevisionsResponse\x12M\n\nDiffPolicy\x12\x1e.pullgate.v1.DiffPolicyRequest\x1a\x1f.pullgate.v1.DiffPolicyResponse\x12Y\n\x0eRollbackPolicy\x12\".pullgate.v1.RollbackPolicyRequest\x1a#.pullgate.v1.RollbackPolicyResponse\x12S\n\x0c\x44ryRunPolicy\x12 .pullgate.v1.DryRunPolicyRequest\x1a!.pullgate.v1.DryRunPolicyResponse\x12Y\n\x0ePutCategoryPin\x12\".pullgate.v1.PutCategoryPinRequest\x1a#.pullgate.v1.PutCategoryPinResponse\x12\x62\n\x11\x44\x65leteCategoryPin\x12%.pullgate.v1.DeleteCategoryPinRequest\x1a&.pullgate.v1.DeleteCategoryPinResponse\x12_\n\x10ListCategoryPins\x12$.pullgate.v1.ListCategoryPinsRequest\x1a%.pullgate.v1.ListCategoryPinsResponse\x12P\n\x0bListMembers\x12\x1f.pullgate.v1.ListMembersRequest\x1a .pullgate.v1.ListMembersResponse\x12S\n\x0cWriteMembers\x12 .pullgate.v1.WriteMembersRequest\x1a!.pullgate.v1.WriteMembersResponse\x12V\n\rRemoveMembers\x12!.pullgate.v1.RemoveMembersRequest\x1a\".pullgate.v1.RemoveMembersResponse\x12P\n\x0b\x43reateToken\x12\x1f.pullgate.v1.CreateTokenRequest\x1a .pullgate.v1.CreateTokenResponse\x12M\n\nListTokens\x12\x1e.pullgate.v1.ListTokensRequest\x1a\x1f.pullgate.v1.ListTokensResponse\x12P\n\x0bRevokeToken\x12\x1f.pullgate.v1.RevokeTokenRequest\x1a .pullgate.v1.RevokeTokenResponse\x12P\n\x0bRotateToken\x12\x1f.pullgate.v1.RotateTokenRequest\x1a .pullgate.v1.RotateTokenResponse\x12M\n\nListEvents\x12\x1e.pullgate.v1.ListEventsRequest\x1a\x1f.pullgate.v1.ListEventsResponse\x12U\n\x0cStreamEvents\x12 .pullgate.v1.StreamEventsRequest\x1a!.pullgate.v1.StreamEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pullgate.v1.policy_admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STOREDPOLICY']._serialized_start=135
-  _globals['_STOREDPOLICY']._serialized_end=285
-  _globals['_GETPOLICYREQUEST']._serialized_start=287
-  _globals['_GETPOLICYREQUEST']._serialized_end=327
-  _globals['_GETPOLICYRESPONSE']._serialized_start=329
-  _globals['_GETPOLICYRESPONSE']._serialized_end=391
-  _globals['_PUTPOLICYREQUEST']._serialized_start=393
-  _globals['_PUTPOLICYREQUEST']._serialized_end=519
-  _globals['_PUTPOLICYRESPONSE']._serialized_start=521
-  _globals['_PUTPOLICYRESPONSE']._serialized_end=583
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=585
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=645
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=647
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=739
-  _globals['_CATEGORYPIN']._serialized_start=742
-  _globals['_CATEGORYPIN']._serialized_end=949
-  _globals['_PUTCATEGORYPINREQUEST']._serialized_start=951
-  _globals['_PUTCATEGORYPINREQUEST']._serialized_end=1013
-  _globals['_PUTCATEGORYPINRESPONSE']._serialized_start=1015
-  _globals['_PUTCATEGORYPINRESPONSE']._serialized_end=1096
-  _globals['_DELETECATEGORYPINREQUEST']._serialized_start=1098
-  _globals['_DELETECATEGORYPINREQUEST']._serialized_end=1138
-  _globals['_DELETECATEGORYPINRESPONSE']._serialized_start=1140
-  _globals['_DELETECATEGORYPINRESPONSE']._serialized_end=1185
-  _globals['_LISTCATEGORYPINSREQUEST']._serialized_start=1187
-  _globals['_LISTCATEGORYPINSREQUEST']._serialized_end=1212
-  _globals['_LISTCATEGORYPINSRESPONSE']._serialized_start=1214
-  _globals['_LISTCATEGORYPINSRESPONSE']._serialized_end=1280
-  _globals['_POLICYADMINSERVICE']._serialized_start=1283
-  _globals['_POLICYADMINSERVICE']._serialized_end=1828
+  _globals['_STOREDPOLICY']._serialized_start=367
+  _globals['_STOREDPOLICY']._serialized_end=517
+  _globals['_GETPOLICYREQUEST']._serialized_start=519
+  _globals['_GETPOLICYREQUEST']._serialized_end=577
+  _globals['_GETPOLICYRESPONSE']._serialized_start=579
+  _globals['_GETPOLICYRESPONSE']._serialized_end=690
+  _globals['_PUTPOLICYREQUEST']._serialized_start=693
+  _globals['_PUTPOLICYREQUEST']._serialized_end=839
+  _globals['_PUTPOLICYRESPONSE']._serialized_start=841
+  _globals['_PUTPOLICYRESPONSE']._serialized_end=903
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=905
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=965
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=968
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1109
+  _globals['_CATEGORYPIN']._serialized_start=1112
+  _globals['_CATEGORYPIN']._serialized_end=1319
+  _globals['_PUTCATEGORYPINREQUEST']._serialized_start=1321
+  _globals['_PUTCATEGORYPINREQUEST']._serialized_end=1403
+  _globals['_PUTCATEGORYPINRESPONSE']._serialized_start=1405
+  _globals['_PUTCATEGORYPINRESPONSE']._serialized_end=1486
+  _globals['_DELETECATEGORYPINREQUEST']._serialized_start=1488
+  _globals['_DELETECATEGORYPINREQUEST']._serialized_end=1548
+  _globals['_DELETECATEGORYPINRESPONSE']._serialized_start=1550
+  _globals['_DELETECATEGORYPINRESPONSE']._serialized_end=1595
+  _globals['_LISTCATEGORYPINSREQUEST']._serialized_start=1597
+  _globals['_LISTCATEGORYPINSREQUEST']._serialized_end=1622
+  _globals['_LISTCATEGORYPINSRESPONSE']._serialized_start=1624
+  _globals['_LISTCATEGORYPINSRESPONSE']._serialized_end=1739
+  _globals['_GETCALLERREQUEST']._serialized_start=1741
+  _globals['_GETCALLERREQUEST']._serialized_end=1759
+  _globals['_GETCALLERRESPONSE']._serialized_start=1762
+  _globals['_GETCALLERRESPONSE']._serialized_end=1967
+  _globals['_PATCHPOLICYREQUEST']._serialized_start=1970
+  _globals['_PATCHPOLICYREQUEST']._serialized_end=2167
+  _globals['_PATCHPOLICYRESPONSE']._serialized_start=2169
+  _globals['_PATCHPOLICYRESPONSE']._serialized_end=2233
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=2236
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=2370
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=2372
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=2412
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=2414
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=2503
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=2505
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=2605
+  _globals['_DIFFPOLICYREQUEST']._serialized_start=2607
+  _globals['_DIFFPOLICYREQUEST']._serialized_end=2692
+  _globals['_DIFFPOLICYRESPONSE']._serialized_start=2694
+  _globals['_DIFFPOLICYRESPONSE']._serialized_end=2759
+  _globals['_SETTINGCHANGE']._serialized_start=2761
+  _globals['_SETTINGCHANGE']._serialized_end=2886
+  _globals['_ROLLBACKPOLICYREQUEST']._serialized_start=2889
+  _globals['_ROLLBACKPOLICYREQUEST']._serialized_end=3043
+  _globals['_ROLLBACKPOLICYRESPONSE']._serialized_start=3045
+  _globals['_ROLLBACKPOLICYRESPONSE']._serialized_end=3112
+  _globals['_DRYRUNPOLICYREQUEST']._serialized_start=3115
+  _globals['_DRYRUNPOLICYREQUEST']._serialized_end=3284
+  _globals['_DRYRUNPOLICYRESPONSE']._serialized_start=3287
+  _globals['_DRYRUNPOLICYRESPONSE']._serialized_end=3424
+  _globals['_DRYRUNRESULT']._serialized_start=3427
+  _globals['_DRYRUNRESULT']._serialized_end=3620
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=3622
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=3717
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=3720
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=3853
+  _globals['_WRITEMEMBERSREQUEST']._serialized_start=3856
+  _globals['_WRITEMEMBERSREQUEST']._serialized_end=4029
+  _globals['_WRITEMEMBERSRESPONSE']._serialized_start=4031
+  _globals['_WRITEMEMBERSRESPONSE']._serialized_end=4134
+  _globals['_REMOVEMEMBERSREQUEST']._serialized_start=4136
+  _globals['_REMOVEMEMBERSREQUEST']._serialized_end=4236
+  _globals['_REMOVEMEMBERSRESPONSE']._serialized_start=4238
+  _globals['_REMOVEMEMBERSRESPONSE']._serialized_end=4323
+  _globals['_CREATETOKENREQUEST']._serialized_start=4326
+  _globals['_CREATETOKENREQUEST']._serialized_end=4532
+  _globals['_CREATETOKENRESPONSE']._serialized_start=4534
+  _globals['_CREATETOKENRESPONSE']._serialized_end=4612
+  _globals['_LISTTOKENSREQUEST']._serialized_start=4614
+  _globals['_LISTTOKENSREQUEST']._serialized_end=4717
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=4720
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=4856
+  _globals['_REVOKETOKENREQUEST']._serialized_start=4858
+  _globals['_REVOKETOKENREQUEST']._serialized_end=4927
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=4929
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=4991
+  _globals['_ROTATETOKENREQUEST']._serialized_start=4994
+  _globals['_ROTATETOKENREQUEST']._serialized_end=5137
+  _globals['_ROTATETOKENRESPONSE']._serialized_start=5139
+  _globals['_ROTATETOKENRESPONSE']._serialized_end=5217
+  _globals['_LISTEVENTSREQUEST']._serialized_start=5220
+  _globals['_LISTEVENTSREQUEST']._serialized_end=5358
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=5360
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=5455
+  _globals['_STREAMEVENTSREQUEST']._serialized_start=5457
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=5548
+  _globals['_STREAMEVENTSRESPONSE']._serialized_start=5550
+  _globals['_STREAMEVENTSRESPONSE']._serialized_end=5621
+  _globals['_POLICYADMINSERVICE']._serialized_start=5624
+  _globals['_POLICYADMINSERVICE']._serialized_end=7519
 # @@protoc_insertion_point(module_scope)

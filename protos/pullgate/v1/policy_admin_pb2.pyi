@@ -5,10 +5,18 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
+from pullgate.v1 import access_token_pb2 as _access_token_pb2
 from pullgate.v1 import decision_pb2 as _decision_pb2
+from pullgate.v1 import event_pb2 as _event_pb2
+from pullgate.v1 import identity_pb2 as _identity_pb2
+from pullgate.v1 import member_pb2 as _member_pb2
 from pullgate.v1 import policy_pb2 as _policy_pb2
 import builtins as _builtins
 import sys
@@ -40,7 +48,7 @@ class StoredPolicy(_message.Message):
     """The author's note."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
-        """The rules."""
+        """The rules. Unset in a history where the policy was taken away."""
 
     @_builtins.property
     def written_at(self) -> _timestamp_pb2.Timestamp:
@@ -70,16 +78,20 @@ class GetPolicyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORGANIZATION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     organization: _builtins.str
     """The organization's name."""
+    revision: _builtins.int
+    """Read the policy as it was at this revision, such as a decision's policy_revision. 0: the newest."""
     def __init__(
         self,
         *,
         organization: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization", b"organization"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization", b"organization", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -92,18 +104,24 @@ class GetPolicyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
+    KNOWN_AS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def policy(self) -> Global___StoredPolicy:
         """The policy."""
+
+    @_builtins.property
+    def known_as_of(self) -> _timestamp_pb2.Timestamp:
+        """Set while the database is out of reach: when this was last known to be the newest."""
 
     def __init__(
         self,
         *,
         policy: Global___StoredPolicy | None = ...,
+        known_as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,12 +136,15 @@ class PutPolicyRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     expected_revision: _builtins.int
     """The revision of the policy that this one was made from, 0 for an organization that has none. The write is refused
     with ABORTED if there is another one by now. Unset: write whatever is there.
     """
     comment: _builtins.str
     """The author's note."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
         """The rules, whole: what is unset takes its default."""
@@ -134,10 +155,11 @@ class PutPolicyRequest(_message.Message):
         policy: _policy_pb2.Policy | None = ...,
         expected_revision: _builtins.int | None = ...,
         comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "comment", b"comment", "expected_revision", b"expected_revision", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "comment", b"comment", "expected_revision", b"expected_revision", "policy", b"policy", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
     _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
@@ -203,21 +225,27 @@ class ListPoliciesResponse(_message.Message):
 
     POLICIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KNOWN_AS_OF_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Asks for the next page. Empty: this was the last."""
     @_builtins.property
     def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredPolicy]:
         """The policies."""
 
+    @_builtins.property
+    def known_as_of(self) -> _timestamp_pb2.Timestamp:
+        """Set while the database is out of reach: when this was last known to be the newest."""
+
     def __init__(
         self,
         *,
         policies: _abc.Iterable[Global___StoredPolicy] | None = ...,
         next_page_token: _builtins.str = ...,
+        known_as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "policies", b"policies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of", "next_page_token", b"next_page_token", "policies", b"policies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -274,6 +302,9 @@ class PutCategoryPinRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PIN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
     @_builtins.property
     def pin(self) -> Global___CategoryPin:
         """The pin."""
@@ -282,10 +313,11 @@ class PutCategoryPinRequest(_message.Message):
         self,
         *,
         pin: Global___CategoryPin | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pin", b"pin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin", b"pin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin", b"pin", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,16 +358,20 @@ class DeleteCategoryPinRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The pinned name."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -387,19 +423,1158 @@ class ListCategoryPinsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PINS_FIELD_NUMBER: _builtins.int
+    KNOWN_AS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___CategoryPin]:
         """The pins."""
+
+    @_builtins.property
+    def known_as_of(self) -> _timestamp_pb2.Timestamp:
+        """Set while the database is out of reach: when this was last known to be the newest."""
 
     def __init__(
         self,
         *,
         pins: _abc.Iterable[Global___CategoryPin] | None = ...,
+        known_as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pins", b"pins"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of", "pins", b"pins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCategoryPinsResponse: _TypeAlias = ListCategoryPinsResponse  # noqa: Y015
+
+@_typing.final
+class GetCallerRequest(_message.Message):
+    """Asks who the caller is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallerRequest: _TypeAlias = GetCallerRequest  # noqa: Y015
+
+@_typing.final
+class GetCallerResponse(_message.Message):
+    """Who the caller is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CALLER_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    MAY_ASSERT_ROLES_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name that goes with what the caller writes."""
+    caller_id: _builtins.str
+    """The caller's id: for a token, the id under which it is listed."""
+    role: _access_token_pb2.CallerRole.ValueType
+    """What the caller may do. Where the organization has a member list this is at most what it says."""
+    organization: _builtins.str
+    """The caller's organization. Empty for operators."""
+    username: _builtins.str
+    """The person that the caller is. Empty for operators and enforcers."""
+    may_assert_roles: _builtins.bool
+    """Whether the caller's word on roles and teams counts where there is no member list."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the caller has to sign in anew. Unset: never."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        caller_id: _builtins.str = ...,
+        role: _access_token_pb2.CallerRole.ValueType = ...,
+        organization: _builtins.str = ...,
+        username: _builtins.str = ...,
+        may_assert_roles: _builtins.bool = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_id", b"caller_id", "expires_at", b"expires_at", "may_assert_roles", b"may_assert_roles", "name", b"name", "organization", b"organization", "role", b"role", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallerResponse: _TypeAlias = GetCallerResponse  # noqa: Y015
+
+@_typing.final
+class PatchPolicyRequest(_message.Message):
+    """Settings to change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    expected_revision: _builtins.int
+    """The revision of the policy that this write was made from; the write is refused with ABORTED if there is another one
+    by now. Unset: write whatever is there.
+    """
+    comment: _builtins.str
+    """The author's note."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
+    @_builtins.property
+    def policy(self) -> _policy_pb2.Policy:
+        """The new values of the settings that update_mask names, and the organization."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The settings to change, such as image_access.allow.community_images. What is named here and unset in policy takes
+        its default. Lists are replaced whole; image_access.teams.NAME is one team's grant.
+        """
+
+    def __init__(
+        self,
+        *,
+        policy: _policy_pb2.Policy | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        expected_revision: _builtins.int | None = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision", "policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "comment", b"comment", "expected_revision", b"expected_revision", "policy", b"policy", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
+    _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_revision) -> _WhichOneofReturnType__expected_revision | None: ...
+
+Global___PatchPolicyRequest: _TypeAlias = PatchPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PatchPolicyResponse(_message.Message):
+    """A policy that was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___StoredPolicy:
+        """As it is stored."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___StoredPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchPolicyResponse: _TypeAlias = PatchPolicyResponse  # noqa: Y015
+
+@_typing.final
+class DeletePolicyRequest(_message.Message):
+    """A policy to take away."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """The organization's name."""
+    expected_revision: _builtins.int
+    """The revision of the policy that this write was made from; the write is refused with ABORTED if there is another one
+    by now. Unset: write whatever is there.
+    """
+    comment: _builtins.str
+    """The author's note."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        expected_revision: _builtins.int | None = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "comment", b"comment", "expected_revision", b"expected_revision", "organization", b"organization", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
+    _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_revision) -> _WhichOneofReturnType__expected_revision | None: ...
+
+Global___DeletePolicyRequest: _TypeAlias = DeletePolicyRequest  # noqa: Y015
+
+@_typing.final
+class DeletePolicyResponse(_message.Message):
+    """A policy that was taken away."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The revision that this write made."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePolicyResponse: _TypeAlias = DeletePolicyResponse  # noqa: Y015
+
+@_typing.final
+class ListPolicyRevisionsRequest(_message.Message):
+    """Which history to read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """The organization's name."""
+    page_size: _builtins.int
+    """At most so many. 0: 100; at most 1000."""
+    page_token: _builtins.str
+    """From an earlier answer. Empty: from the beginning."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPolicyRevisionsRequest: _TypeAlias = ListPolicyRevisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListPolicyRevisionsResponse(_message.Message):
+    """A page of a history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page. Empty: this was the last."""
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredPolicy]:
+        """The revisions, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        revisions: _abc.Iterable[Global___StoredPolicy] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revisions", b"revisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPolicyRevisionsResponse: _TypeAlias = ListPolicyRevisionsResponse  # noqa: Y015
+
+@_typing.final
+class DiffPolicyRequest(_message.Message):
+    """Which revisions to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    FROM_REVISION_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """The organization's name."""
+    from_revision: _builtins.int
+    """The earlier revision. 0: before there was a policy."""
+    to_revision: _builtins.int
+    """The later revision. 0: the newest."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        from_revision: _builtins.int = ...,
+        to_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_revision", b"from_revision", "organization", b"organization", "to_revision", b"to_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffPolicyRequest: _TypeAlias = DiffPolicyRequest  # noqa: Y015
+
+@_typing.final
+class DiffPolicyResponse(_message.Message):
+    """What changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettingChange]:
+        """The changes, in the order of the document."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___SettingChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffPolicyResponse: _TypeAlias = DiffPolicyResponse  # noqa: Y015
+
+@_typing.final
+class SettingChange(_message.Message):
+    """One setting, or one entry of a list, that differs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Where, such as image_access.allow.community_images. Empty: the policy as a whole."""
+    meaning: _builtins.str
+    """What it means, in words."""
+    @_builtins.property
+    def before(self) -> _struct_pb2.Value:
+        """The value before, as in the document."""
+
+    @_builtins.property
+    def after(self) -> _struct_pb2.Value:
+        """The value after, as in the document."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        before: _struct_pb2.Value | None = ...,
+        after: _struct_pb2.Value | None = ...,
+        meaning: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "meaning", b"meaning", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettingChange: _TypeAlias = SettingChange  # noqa: Y015
+
+@_typing.final
+class RollbackPolicyRequest(_message.Message):
+    """Which revision to go back to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """The organization's name."""
+    revision: _builtins.int
+    """Write again what the policy was at this revision."""
+    expected_revision: _builtins.int
+    """The revision of the policy that this write was made from; the write is refused with ABORTED if there is another one
+    by now. Unset: write whatever is there.
+    """
+    comment: _builtins.str
+    """The author's note."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        expected_revision: _builtins.int | None = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "comment", b"comment", "expected_revision", b"expected_revision", "organization", b"organization", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
+    _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_revision) -> _WhichOneofReturnType__expected_revision | None: ...
+
+Global___RollbackPolicyRequest: _TypeAlias = RollbackPolicyRequest  # noqa: Y015
+
+@_typing.final
+class RollbackPolicyResponse(_message.Message):
+    """A policy that was written again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___StoredPolicy:
+        """As it is stored, under its new revision."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___StoredPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackPolicyResponse: _TypeAlias = RollbackPolicyResponse  # noqa: Y015
+
+@_typing.final
+class DryRunPolicyRequest(_message.Message):
+    """A policy to try."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    AGAINST_REVISION_FIELD_NUMBER: _builtins.int
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """The organization's name."""
+    against_revision: _builtins.int
+    """Compare with the policy as it was at this revision. 0: the newest."""
+    @_builtins.property
+    def policy(self) -> _policy_pb2.Policy:
+        """The policy to try. Unset: the newest one."""
+
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Identity]:
+        """Who pulls."""
+
+    @_builtins.property
+    def references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is pulled. Identities times references are at most 500."""
+
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        policy: _policy_pb2.Policy | None = ...,
+        against_revision: _builtins.int = ...,
+        identities: _abc.Iterable[_identity_pb2.Identity] | None = ...,
+        references: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against_revision", b"against_revision", "identities", b"identities", "organization", b"organization", "policy", b"policy", "references", b"references"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunPolicyRequest: _TypeAlias = DryRunPolicyRequest  # noqa: Y015
+
+@_typing.final
+class DryRunPolicyResponse(_message.Message):
+    """What a policy would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    AGAINST_REVISION_FIELD_NUMBER: _builtins.int
+    against_revision: _builtins.int
+    """The revision that was compared with. 0: there is no policy."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettingChange]:
+        """What would change in the settings."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___DryRunResult]:
+        """One for each identity and reference: all references of the first identity, then those of the second."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___SettingChange] | None = ...,
+        results: _abc.Iterable[Global___DryRunResult] | None = ...,
+        against_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against_revision", b"against_revision", "changes", b"changes", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunPolicyResponse: _TypeAlias = DryRunPolicyResponse  # noqa: Y015
+
+@_typing.final
+class DryRunResult(_message.Message):
+    """What a policy would decide, and what was decided without it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITY_INDEX_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    EFFECT_CHANGED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    identity_index: _builtins.int
+    """The identity's place in the request."""
+    reference: _builtins.str
+    """The reference, as it was written."""
+    effect_changed: _builtins.bool
+    """Whether the effect differs."""
+    @_builtins.property
+    def before(self) -> _decision_pb2.Decision:
+        """What the other revision decides."""
+
+    @_builtins.property
+    def after(self) -> _decision_pb2.Decision:
+        """What the policy would decide."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why there is no answer, as Decide would have ended."""
+
+    def __init__(
+        self,
+        *,
+        identity_index: _builtins.int = ...,
+        reference: _builtins.str = ...,
+        before: _decision_pb2.Decision | None = ...,
+        after: _decision_pb2.Decision | None = ...,
+        effect_changed: _builtins.bool = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "effect_changed", b"effect_changed", "error", b"error", "identity_index", b"identity_index", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunResult: _TypeAlias = DryRunResult  # noqa: Y015
+
+@_typing.final
+class ListMembersRequest(_message.Message):
+    """Which member list to read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """The organization's name."""
+    page_size: _builtins.int
+    """At most so many. 0: 100; at most 1000."""
+    page_token: _builtins.str
+    """From an earlier answer. Empty: from the beginning."""
+    team: _builtins.str
+    """Members of this team alone. Empty: all."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        team: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "team", b"team"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembersRequest: _TypeAlias = ListMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListMembersResponse(_message.Message):
+    """A page of a member list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KNOWN_AS_OF_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page. Empty: this was the last."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_member_pb2.Member]:
+        """The members."""
+
+    @_builtins.property
+    def known_as_of(self) -> _timestamp_pb2.Timestamp:
+        """Set while the database is out of reach: when this was last known to be the newest."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[_member_pb2.Member] | None = ...,
+        next_page_token: _builtins.str = ...,
+        known_as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of", "members", b"members", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembersResponse: _TypeAlias = ListMembersResponse  # noqa: Y015
+
+@_typing.final
+class WriteMembersRequest(_message.Message):
+    """Members to write."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    ALLOW_EMPTY_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """The organization's name."""
+    replace: _builtins.bool
+    """Whether these are all: who is not among them is removed. An empty list needs allow_empty."""
+    dry_run: _builtins.bool
+    """Say what would change, and write nothing."""
+    allow_empty: _builtins.bool
+    """Let replace remove everybody: from then on the organization has no member list."""
+    comment: _builtins.str
+    """The author's note."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_member_pb2.Member]:
+        """The members, each once."""
+
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        members: _abc.Iterable[_member_pb2.Member] | None = ...,
+        replace: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+        allow_empty: _builtins.bool = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "comment", b"comment", "dry_run", b"dry_run", "members", b"members", "organization", b"organization", "replace", b"replace", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteMembersRequest: _TypeAlias = WriteMembersRequest  # noqa: Y015
+
+@_typing.final
+class WriteMembersResponse(_message.Message):
+    """What came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    unchanged: _builtins.int
+    """How many stayed as they were."""
+    revision: _builtins.int
+    """The revision that this write made. 0: nothing changed, or nothing was to be written."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_member_pb2.MemberChange]:
+        """The entries that changed, in the order of the names."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[_member_pb2.MemberChange] | None = ...,
+        unchanged: _builtins.int = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "revision", b"revision", "unchanged", b"unchanged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteMembersResponse: _TypeAlias = WriteMembersResponse  # noqa: Y015
+
+@_typing.final
+class RemoveMembersRequest(_message.Message):
+    """Members to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    USERNAMES_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """The organization's name."""
+    comment: _builtins.str
+    """The author's note."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
+    @_builtins.property
+    def usernames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whom. Somebody who is not on the list is an error, and nobody is removed then."""
+
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        usernames: _abc.Iterable[_builtins.str] | None = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "organization", b"organization", "request_id", b"request_id", "usernames", b"usernames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveMembersRequest: _TypeAlias = RemoveMembersRequest  # noqa: Y015
+
+@_typing.final
+class RemoveMembersResponse(_message.Message):
+    """What came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The revision that this write made."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_member_pb2.MemberChange]:
+        """The entries that are gone."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[_member_pb2.MemberChange] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveMembersResponse: _TypeAlias = RemoveMembersResponse  # noqa: Y015
+
+@_typing.final
+class CreateTokenRequest(_message.Message):
+    """A token to make."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    MAY_ASSERT_ROLES_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """For people; the author of what is written with it."""
+    role: _access_token_pb2.CallerRole.ValueType
+    """What its bearer may do."""
+    organization: _builtins.str
+    """Whose it is. Empty for operators alone."""
+    username: _builtins.str
+    """The person it belongs to, for OWNER, POLICY_MANAGER and MEMBER. Empty: as name."""
+    may_assert_roles: _builtins.bool
+    """Whether an enforcer's word on roles and teams counts where there is no member list."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """For how long it is accepted. Unset: until it is revoked."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: _access_token_pb2.CallerRole.ValueType = ...,
+        organization: _builtins.str = ...,
+        username: _builtins.str = ...,
+        may_assert_roles: _builtins.bool = ...,
+        expires_in: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "may_assert_roles", b"may_assert_roles", "name", b"name", "organization", b"organization", "request_id", b"request_id", "role", b"role", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateTokenRequest: _TypeAlias = CreateTokenRequest  # noqa: Y015
+
+@_typing.final
+class CreateTokenResponse(_message.Message):
+    """A token that was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """The secret: send it as authorization: Bearer SECRET. It is not kept and cannot be shown again."""
+    @_builtins.property
+    def token(self) -> _access_token_pb2.AccessToken:
+        """What is known of it from now on."""
+
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        token: _access_token_pb2.AccessToken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateTokenResponse: _TypeAlias = CreateTokenResponse  # noqa: Y015
+
+@_typing.final
+class ListTokensRequest(_message.Message):
+    """Which tokens to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    INCLUDE_ENDED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """Tokens of this organization alone. Empty: all that the caller may manage."""
+    include_ended: _builtins.bool
+    """Also those that have expired or were revoked."""
+    page_size: _builtins.int
+    """At most so many. 0: 100; at most 1000."""
+    page_token: _builtins.str
+    """From an earlier answer. Empty: from the beginning."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        include_ended: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_ended", b"include_ended", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTokensRequest: _TypeAlias = ListTokensRequest  # noqa: Y015
+
+@_typing.final
+class ListTokensResponse(_message.Message):
+    """A page of tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KNOWN_AS_OF_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page. Empty: this was the last."""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[_access_token_pb2.AccessToken]:
+        """The tokens."""
+
+    @_builtins.property
+    def known_as_of(self) -> _timestamp_pb2.Timestamp:
+        """Set while the database is out of reach: when this was last known to be the newest."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_access_token_pb2.AccessToken] | None = ...,
+        next_page_token: _builtins.str = ...,
+        known_as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of", "next_page_token", b"next_page_token", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTokensResponse: _TypeAlias = ListTokensResponse  # noqa: Y015
+
+@_typing.final
+class RevokeTokenRequest(_message.Message):
+    """A token to end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The token's id."""
+    comment: _builtins.str
+    """Why, for the events."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "id", b"id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeTokenRequest: _TypeAlias = RevokeTokenRequest  # noqa: Y015
+
+@_typing.final
+class RevokeTokenResponse(_message.Message):
+    """A token that was ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def token(self) -> _access_token_pb2.AccessToken:
+        """As it is kept."""
+
+    def __init__(
+        self,
+        *,
+        token: _access_token_pb2.AccessToken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeTokenResponse: _TypeAlias = RevokeTokenResponse  # noqa: Y015
+
+@_typing.final
+class RotateTokenRequest(_message.Message):
+    """A token that gets a new secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The token's id."""
+    request_id: _builtins.str
+    """The caller's own name for this write, at most 128 characters. Empty: none."""
+    @_builtins.property
+    def overlap(self) -> _duration_pb2.Duration:
+        """For how long the former secret is still accepted, at most 30 days. Unset: not at all."""
+
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """For how long the token is accepted from now on. Unset: its expiry stays."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        overlap: _duration_pb2.Duration | None = ...,
+        expires_in: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "id", b"id", "overlap", b"overlap", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTokenRequest: _TypeAlias = RotateTokenRequest  # noqa: Y015
+
+@_typing.final
+class RotateTokenResponse(_message.Message):
+    """A token with a new secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """The new secret. It is not kept and cannot be shown again."""
+    @_builtins.property
+    def token(self) -> _access_token_pb2.AccessToken:
+        """What is known of the token."""
+
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        token: _access_token_pb2.AccessToken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTokenResponse: _TypeAlias = RotateTokenResponse  # noqa: Y015
+
+@_typing.final
+class ListEventsRequest(_message.Message):
+    """Which events to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """Events of this organization alone. Empty: all that the caller may see."""
+    subject: _event_pb2.EventSubject.ValueType
+    """Events about this sort of thing alone. Unspecified: all."""
+    name: _builtins.str
+    """Events about the thing of this name alone. Empty: all."""
+    page_size: _builtins.int
+    """At most so many. 0: 100; at most 1000."""
+    page_token: _builtins.str
+    """From an earlier answer. Empty: from the beginning."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        subject: _event_pb2.EventSubject.ValueType = ...,
+        name: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventsResponse(_message.Message):
+    """A page of events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page. Empty: this was the last."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.AdministrativeEvent]:
+        """The events, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_event_pb2.AdministrativeEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class StreamEventsRequest(_message.Message):
+    """Which events to stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    SINCE_REVISION_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """Events of this organization alone. Empty: all that the caller may see."""
+    since_revision: _builtins.int
+    """Begin with the event after this revision. Unset: with what is written from now on."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        since_revision: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_since_revision", b"_since_revision", "since_revision", b"since_revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_since_revision", b"_since_revision", "organization", b"organization", "since_revision", b"since_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__since_revision: _TypeAlias = _typing.Literal["since_revision"]  # noqa: Y015
+    _WhichOneofArgType__since_revision: _TypeAlias = _typing.Literal["_since_revision", b"_since_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__since_revision) -> _WhichOneofReturnType__since_revision | None: ...
+
+Global___StreamEventsRequest: _TypeAlias = StreamEventsRequest  # noqa: Y015
+
+@_typing.final
+class StreamEventsResponse(_message.Message):
+    """An event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _event_pb2.AdministrativeEvent:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: _event_pb2.AdministrativeEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsResponse: _TypeAlias = StreamEventsResponse  # noqa: Y015

@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class PolicyAdminServiceStub(object):
     """Reads and changes what decisions are made from.
+
+    Every write is a new revision and one administrative event. A write with a request_id happens once, however often it
+    is sent: the id is the caller's own, and a repeated one gives the first write's answer.
     """
 
     def __init__(self, channel):
@@ -35,6 +38,11 @@ class PolicyAdminServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetCaller = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/GetCaller',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.GetCallerRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.GetCallerResponse.FromString,
+                _registered_method=True)
         self.GetPolicy = channel.unary_unary(
                 '/pullgate.v1.PolicyAdminService/GetPolicy',
                 request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.GetPolicyRequest.SerializeToString,
@@ -49,6 +57,36 @@ class PolicyAdminServiceStub(object):
                 '/pullgate.v1.PolicyAdminService/ListPolicies',
                 request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListPoliciesRequest.SerializeToString,
                 response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListPoliciesResponse.FromString,
+                _registered_method=True)
+        self.PatchPolicy = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/PatchPolicy',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.PatchPolicyRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.PatchPolicyResponse.FromString,
+                _registered_method=True)
+        self.DeletePolicy = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/DeletePolicy',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.DeletePolicyRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.DeletePolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicyRevisions = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/ListPolicyRevisions',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListPolicyRevisionsRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListPolicyRevisionsResponse.FromString,
+                _registered_method=True)
+        self.DiffPolicy = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/DiffPolicy',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.DiffPolicyRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.DiffPolicyResponse.FromString,
+                _registered_method=True)
+        self.RollbackPolicy = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/RollbackPolicy',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RollbackPolicyRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RollbackPolicyResponse.FromString,
+                _registered_method=True)
+        self.DryRunPolicy = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/DryRunPolicy',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.DryRunPolicyRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.DryRunPolicyResponse.FromString,
                 _registered_method=True)
         self.PutCategoryPin = channel.unary_unary(
                 '/pullgate.v1.PolicyAdminService/PutCategoryPin',
@@ -65,14 +103,69 @@ class PolicyAdminServiceStub(object):
                 request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsRequest.SerializeToString,
                 response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsResponse.FromString,
                 _registered_method=True)
+        self.ListMembers = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/ListMembers',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListMembersRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListMembersResponse.FromString,
+                _registered_method=True)
+        self.WriteMembers = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/WriteMembers',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.WriteMembersRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.WriteMembersResponse.FromString,
+                _registered_method=True)
+        self.RemoveMembers = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/RemoveMembers',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RemoveMembersRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RemoveMembersResponse.FromString,
+                _registered_method=True)
+        self.CreateToken = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/CreateToken',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.CreateTokenResponse.FromString,
+                _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/ListTokens',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/RevokeToken',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
+        self.RotateToken = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/RotateToken',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RotateTokenRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RotateTokenResponse.FromString,
+                _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/ListEvents',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
+        self.StreamEvents = channel.unary_stream(
+                '/pullgate.v1.PolicyAdminService/StreamEvents',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyAdminServiceServicer(object):
     """Reads and changes what decisions are made from.
+
+    Every write is a new revision and one administrative event. A write with a request_id happens once, however often it
+    is sent: the id is the caller's own, and a repeated one gives the first write's answer.
     """
 
+    def GetCaller(self, request, context):
+        """Who the caller is, as the service sees it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPolicy(self, request, context):
-        """The policy of one organization.
+        """The policy of one organization, the newest or an earlier one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,6 +180,48 @@ class PolicyAdminServiceServicer(object):
 
     def ListPolicies(self, request, context):
         """The policies of all organizations, in the order of their names, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PatchPolicy(self, request, context):
+        """Changes some settings of a policy and leaves the others as they are, as a new revision.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePolicy(self, request, context):
+        """Takes an organization's policy away, as a new revision: nothing is restricted then. Its history stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicyRevisions(self, request, context):
+        """What an organization's policy was, the newest revision first, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffPolicy(self, request, context):
+        """What changed between two revisions of an organization's policy, by path and in words.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackPolicy(self, request, context):
+        """Writes what the policy was at an earlier revision, as a new revision.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DryRunPolicy(self, request, context):
+        """What a policy would change and decide, were it written. Writes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,9 +248,78 @@ class PolicyAdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMembers(self, request, context):
+        """An organization's member list, in the order of the names, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteMembers(self, request, context):
+        """Adds and changes members, or replaces the whole list, as one revision; at most 10000 entries may change. A write
+        that changes nothing is not recorded, and so not recognized when it is repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMembers(self, request, context):
+        """Removes members, as one revision.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateToken(self, request, context):
+        """Makes a token. Its secret is in this answer and nowhere else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """The tokens that the caller may manage, in the order of their making, without their secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Ends a token at once, open streams included; other servers on the same database follow within their poll.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateToken(self, request, context):
+        """Gives a token a new secret. The former one may go on for a while.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvents(self, request, context):
+        """Administrative events, the newest first, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamEvents(self, request, context):
+        """Administrative events as they are written, in their order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaller,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.GetCallerRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.GetCallerResponse.SerializeToString,
+            ),
             'GetPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicy,
                     request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.GetPolicyRequest.FromString,
@@ -130,6 +334,36 @@ def add_PolicyAdminServiceServicer_to_server(servicer, server):
                     servicer.ListPolicies,
                     request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListPoliciesRequest.FromString,
                     response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'PatchPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PatchPolicy,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.PatchPolicyRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.PatchPolicyResponse.SerializeToString,
+            ),
+            'DeletePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePolicy,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.DeletePolicyRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.DeletePolicyResponse.SerializeToString,
+            ),
+            'ListPolicyRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicyRevisions,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListPolicyRevisionsRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListPolicyRevisionsResponse.SerializeToString,
+            ),
+            'DiffPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffPolicy,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.DiffPolicyRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.DiffPolicyResponse.SerializeToString,
+            ),
+            'RollbackPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackPolicy,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RollbackPolicyRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RollbackPolicyResponse.SerializeToString,
+            ),
+            'DryRunPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DryRunPolicy,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.DryRunPolicyRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.DryRunPolicyResponse.SerializeToString,
             ),
             'PutCategoryPin': grpc.unary_unary_rpc_method_handler(
                     servicer.PutCategoryPin,
@@ -146,6 +380,51 @@ def add_PolicyAdminServiceServicer_to_server(servicer, server):
                     request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsRequest.FromString,
                     response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsResponse.SerializeToString,
             ),
+            'ListMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMembers,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListMembersRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'WriteMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteMembers,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.WriteMembersRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.WriteMembersResponse.SerializeToString,
+            ),
+            'RemoveMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMembers,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RemoveMembersRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RemoveMembersResponse.SerializeToString,
+            ),
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.CreateTokenRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.CreateTokenResponse.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListTokensRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'RotateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateToken,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RotateTokenRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RotateTokenResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListEventsRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pullgate.v1.PolicyAdminService', rpc_method_handlers)
@@ -156,7 +435,37 @@ def add_PolicyAdminServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class PolicyAdminService(object):
     """Reads and changes what decisions are made from.
+
+    Every write is a new revision and one administrative event. A write with a request_id happens once, however often it
+    is sent: the id is the caller's own, and a repeated one gives the first write's answer.
     """
+
+    @staticmethod
+    def GetCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/GetCaller',
+            pullgate_dot_v1_dot_policy__admin__pb2.GetCallerRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.GetCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetPolicy(request,
@@ -240,6 +549,168 @@ class PolicyAdminService(object):
             _registered_method=True)
 
     @staticmethod
+    def PatchPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/PatchPolicy',
+            pullgate_dot_v1_dot_policy__admin__pb2.PatchPolicyRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.PatchPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/DeletePolicy',
+            pullgate_dot_v1_dot_policy__admin__pb2.DeletePolicyRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.DeletePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicyRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/ListPolicyRevisions',
+            pullgate_dot_v1_dot_policy__admin__pb2.ListPolicyRevisionsRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.ListPolicyRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/DiffPolicy',
+            pullgate_dot_v1_dot_policy__admin__pb2.DiffPolicyRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.DiffPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/RollbackPolicy',
+            pullgate_dot_v1_dot_policy__admin__pb2.RollbackPolicyRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.RollbackPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DryRunPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/DryRunPolicy',
+            pullgate_dot_v1_dot_policy__admin__pb2.DryRunPolicyRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.DryRunPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def PutCategoryPin(request,
             target,
             options=(),
@@ -310,6 +781,249 @@ class PolicyAdminService(object):
             '/pullgate.v1.PolicyAdminService/ListCategoryPins',
             pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsRequest.SerializeToString,
             pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/ListMembers',
+            pullgate_dot_v1_dot_policy__admin__pb2.ListMembersRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/WriteMembers',
+            pullgate_dot_v1_dot_policy__admin__pb2.WriteMembersRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.WriteMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/RemoveMembers',
+            pullgate_dot_v1_dot_policy__admin__pb2.RemoveMembersRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.RemoveMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/CreateToken',
+            pullgate_dot_v1_dot_policy__admin__pb2.CreateTokenRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.CreateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/ListTokens',
+            pullgate_dot_v1_dot_policy__admin__pb2.ListTokensRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/RevokeToken',
+            pullgate_dot_v1_dot_policy__admin__pb2.RevokeTokenRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/RotateToken',
+            pullgate_dot_v1_dot_policy__admin__pb2.RotateTokenRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.RotateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/ListEvents',
+            pullgate_dot_v1_dot_policy__admin__pb2.ListEventsRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/StreamEvents',
+            pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

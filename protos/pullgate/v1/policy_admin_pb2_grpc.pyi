@@ -27,45 +27,133 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PolicyAdminServiceStub:
-    """Reads and changes what decisions are made from."""
+    """Reads and changes what decisions are made from.
+
+    Every write is a new revision and one administrative event. A write with a request_id happens once, however often it
+    is sent: the id is the caller's own, and a repeated one gives the first write's answer.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyAdminServiceAsyncStub: ...
+    GetCaller: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.GetCallerRequest, _policy_admin_pb2.GetCallerResponse]
+    """Who the caller is, as the service sees it."""
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.GetPolicyRequest, _policy_admin_pb2.GetPolicyResponse]
-    """The policy of one organization."""
+    """The policy of one organization, the newest or an earlier one."""
     PutPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.PutPolicyRequest, _policy_admin_pb2.PutPolicyResponse]
     """Writes the policy of one organization, as a new revision."""
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListPoliciesRequest, _policy_admin_pb2.ListPoliciesResponse]
     """The policies of all organizations, in the order of their names, page by page."""
+    PatchPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.PatchPolicyRequest, _policy_admin_pb2.PatchPolicyResponse]
+    """Changes some settings of a policy and leaves the others as they are, as a new revision."""
+    DeletePolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.DeletePolicyRequest, _policy_admin_pb2.DeletePolicyResponse]
+    """Takes an organization's policy away, as a new revision: nothing is restricted then. Its history stays."""
+    ListPolicyRevisions: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListPolicyRevisionsRequest, _policy_admin_pb2.ListPolicyRevisionsResponse]
+    """What an organization's policy was, the newest revision first, page by page."""
+    DiffPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.DiffPolicyRequest, _policy_admin_pb2.DiffPolicyResponse]
+    """What changed between two revisions of an organization's policy, by path and in words."""
+    RollbackPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.RollbackPolicyRequest, _policy_admin_pb2.RollbackPolicyResponse]
+    """Writes what the policy was at an earlier revision, as a new revision."""
+    DryRunPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.DryRunPolicyRequest, _policy_admin_pb2.DryRunPolicyResponse]
+    """What a policy would change and decide, were it written. Writes nothing."""
     PutCategoryPin: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.PutCategoryPinRequest, _policy_admin_pb2.PutCategoryPinResponse]
     """Says of which category a namespace or repository is, whatever the sources say, as a new revision."""
     DeleteCategoryPin: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.DeleteCategoryPinRequest, _policy_admin_pb2.DeleteCategoryPinResponse]
     """Takes a pin back, as a new revision."""
     ListCategoryPins: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListCategoryPinsRequest, _policy_admin_pb2.ListCategoryPinsResponse]
     """All pins, in the order of their names."""
+    ListMembers: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListMembersRequest, _policy_admin_pb2.ListMembersResponse]
+    """An organization's member list, in the order of the names, page by page."""
+    WriteMembers: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.WriteMembersRequest, _policy_admin_pb2.WriteMembersResponse]
+    """Adds and changes members, or replaces the whole list, as one revision; at most 10000 entries may change. A write
+    that changes nothing is not recorded, and so not recognized when it is repeated.
+    """
+    RemoveMembers: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.RemoveMembersRequest, _policy_admin_pb2.RemoveMembersResponse]
+    """Removes members, as one revision."""
+    CreateToken: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.CreateTokenRequest, _policy_admin_pb2.CreateTokenResponse]
+    """Makes a token. Its secret is in this answer and nowhere else."""
+    ListTokens: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListTokensRequest, _policy_admin_pb2.ListTokensResponse]
+    """The tokens that the caller may manage, in the order of their making, without their secrets."""
+    RevokeToken: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.RevokeTokenRequest, _policy_admin_pb2.RevokeTokenResponse]
+    """Ends a token at once, open streams included; other servers on the same database follow within their poll."""
+    RotateToken: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.RotateTokenRequest, _policy_admin_pb2.RotateTokenResponse]
+    """Gives a token a new secret. The former one may go on for a while."""
+    ListEvents: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListEventsRequest, _policy_admin_pb2.ListEventsResponse]
+    """Administrative events, the newest first, page by page."""
+    StreamEvents: _grpc.UnaryStreamMultiCallable[_policy_admin_pb2.StreamEventsRequest, _policy_admin_pb2.StreamEventsResponse]
+    """Administrative events as they are written, in their order."""
 
 @_typing.type_check_only
 class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
-    """Reads and changes what decisions are made from."""
+    """Reads and changes what decisions are made from.
+
+    Every write is a new revision and one administrative event. A write with a request_id happens once, however often it
+    is sent: the id is the caller's own, and a repeated one gives the first write's answer.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetCaller: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.GetCallerRequest, _policy_admin_pb2.GetCallerResponse]  # type: ignore[assignment]
+    """Who the caller is, as the service sees it."""
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.GetPolicyRequest, _policy_admin_pb2.GetPolicyResponse]  # type: ignore[assignment]
-    """The policy of one organization."""
+    """The policy of one organization, the newest or an earlier one."""
     PutPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.PutPolicyRequest, _policy_admin_pb2.PutPolicyResponse]  # type: ignore[assignment]
     """Writes the policy of one organization, as a new revision."""
     ListPolicies: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListPoliciesRequest, _policy_admin_pb2.ListPoliciesResponse]  # type: ignore[assignment]
     """The policies of all organizations, in the order of their names, page by page."""
+    PatchPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.PatchPolicyRequest, _policy_admin_pb2.PatchPolicyResponse]  # type: ignore[assignment]
+    """Changes some settings of a policy and leaves the others as they are, as a new revision."""
+    DeletePolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.DeletePolicyRequest, _policy_admin_pb2.DeletePolicyResponse]  # type: ignore[assignment]
+    """Takes an organization's policy away, as a new revision: nothing is restricted then. Its history stays."""
+    ListPolicyRevisions: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListPolicyRevisionsRequest, _policy_admin_pb2.ListPolicyRevisionsResponse]  # type: ignore[assignment]
+    """What an organization's policy was, the newest revision first, page by page."""
+    DiffPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.DiffPolicyRequest, _policy_admin_pb2.DiffPolicyResponse]  # type: ignore[assignment]
+    """What changed between two revisions of an organization's policy, by path and in words."""
+    RollbackPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.RollbackPolicyRequest, _policy_admin_pb2.RollbackPolicyResponse]  # type: ignore[assignment]
+    """Writes what the policy was at an earlier revision, as a new revision."""
+    DryRunPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.DryRunPolicyRequest, _policy_admin_pb2.DryRunPolicyResponse]  # type: ignore[assignment]
+    """What a policy would change and decide, were it written. Writes nothing."""
     PutCategoryPin: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.PutCategoryPinRequest, _policy_admin_pb2.PutCategoryPinResponse]  # type: ignore[assignment]
     """Says of which category a namespace or repository is, whatever the sources say, as a new revision."""
     DeleteCategoryPin: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.DeleteCategoryPinRequest, _policy_admin_pb2.DeleteCategoryPinResponse]  # type: ignore[assignment]
     """Takes a pin back, as a new revision."""
     ListCategoryPins: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListCategoryPinsRequest, _policy_admin_pb2.ListCategoryPinsResponse]  # type: ignore[assignment]
     """All pins, in the order of their names."""
+    ListMembers: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListMembersRequest, _policy_admin_pb2.ListMembersResponse]  # type: ignore[assignment]
+    """An organization's member list, in the order of the names, page by page."""
+    WriteMembers: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.WriteMembersRequest, _policy_admin_pb2.WriteMembersResponse]  # type: ignore[assignment]
+    """Adds and changes members, or replaces the whole list, as one revision; at most 10000 entries may change. A write
+    that changes nothing is not recorded, and so not recognized when it is repeated.
+    """
+    RemoveMembers: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.RemoveMembersRequest, _policy_admin_pb2.RemoveMembersResponse]  # type: ignore[assignment]
+    """Removes members, as one revision."""
+    CreateToken: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.CreateTokenRequest, _policy_admin_pb2.CreateTokenResponse]  # type: ignore[assignment]
+    """Makes a token. Its secret is in this answer and nowhere else."""
+    ListTokens: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListTokensRequest, _policy_admin_pb2.ListTokensResponse]  # type: ignore[assignment]
+    """The tokens that the caller may manage, in the order of their making, without their secrets."""
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.RevokeTokenRequest, _policy_admin_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    """Ends a token at once, open streams included; other servers on the same database follow within their poll."""
+    RotateToken: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.RotateTokenRequest, _policy_admin_pb2.RotateTokenResponse]  # type: ignore[assignment]
+    """Gives a token a new secret. The former one may go on for a while."""
+    ListEvents: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListEventsRequest, _policy_admin_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """Administrative events, the newest first, page by page."""
+    StreamEvents: _aio.UnaryStreamMultiCallable[_policy_admin_pb2.StreamEventsRequest, _policy_admin_pb2.StreamEventsResponse]  # type: ignore[assignment]
+    """Administrative events as they are written, in their order."""
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads and changes what decisions are made from."""
+    """Reads and changes what decisions are made from.
+
+    Every write is a new revision and one administrative event. A write with a request_id happens once, however often it
+    is sent: the id is the caller's own, and a repeated one gives the first write's answer.
+    """
+
+    @_abc_1.abstractmethod
+    def GetCaller(
+        self,
+        request: _policy_admin_pb2.GetCallerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.GetCallerResponse, _abc.Awaitable[_policy_admin_pb2.GetCallerResponse]]:
+        """Who the caller is, as the service sees it."""
 
     @_abc_1.abstractmethod
     def GetPolicy(
@@ -73,7 +161,7 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_admin_pb2.GetPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_pb2.GetPolicyResponse, _abc.Awaitable[_policy_admin_pb2.GetPolicyResponse]]:
-        """The policy of one organization."""
+        """The policy of one organization, the newest or an earlier one."""
 
     @_abc_1.abstractmethod
     def PutPolicy(
@@ -90,6 +178,54 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_pb2.ListPoliciesResponse, _abc.Awaitable[_policy_admin_pb2.ListPoliciesResponse]]:
         """The policies of all organizations, in the order of their names, page by page."""
+
+    @_abc_1.abstractmethod
+    def PatchPolicy(
+        self,
+        request: _policy_admin_pb2.PatchPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.PatchPolicyResponse, _abc.Awaitable[_policy_admin_pb2.PatchPolicyResponse]]:
+        """Changes some settings of a policy and leaves the others as they are, as a new revision."""
+
+    @_abc_1.abstractmethod
+    def DeletePolicy(
+        self,
+        request: _policy_admin_pb2.DeletePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.DeletePolicyResponse, _abc.Awaitable[_policy_admin_pb2.DeletePolicyResponse]]:
+        """Takes an organization's policy away, as a new revision: nothing is restricted then. Its history stays."""
+
+    @_abc_1.abstractmethod
+    def ListPolicyRevisions(
+        self,
+        request: _policy_admin_pb2.ListPolicyRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.ListPolicyRevisionsResponse, _abc.Awaitable[_policy_admin_pb2.ListPolicyRevisionsResponse]]:
+        """What an organization's policy was, the newest revision first, page by page."""
+
+    @_abc_1.abstractmethod
+    def DiffPolicy(
+        self,
+        request: _policy_admin_pb2.DiffPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.DiffPolicyResponse, _abc.Awaitable[_policy_admin_pb2.DiffPolicyResponse]]:
+        """What changed between two revisions of an organization's policy, by path and in words."""
+
+    @_abc_1.abstractmethod
+    def RollbackPolicy(
+        self,
+        request: _policy_admin_pb2.RollbackPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.RollbackPolicyResponse, _abc.Awaitable[_policy_admin_pb2.RollbackPolicyResponse]]:
+        """Writes what the policy was at an earlier revision, as a new revision."""
+
+    @_abc_1.abstractmethod
+    def DryRunPolicy(
+        self,
+        request: _policy_admin_pb2.DryRunPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.DryRunPolicyResponse, _abc.Awaitable[_policy_admin_pb2.DryRunPolicyResponse]]:
+        """What a policy would change and decide, were it written. Writes nothing."""
 
     @_abc_1.abstractmethod
     def PutCategoryPin(
@@ -114,5 +250,79 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_pb2.ListCategoryPinsResponse, _abc.Awaitable[_policy_admin_pb2.ListCategoryPinsResponse]]:
         """All pins, in the order of their names."""
+
+    @_abc_1.abstractmethod
+    def ListMembers(
+        self,
+        request: _policy_admin_pb2.ListMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.ListMembersResponse, _abc.Awaitable[_policy_admin_pb2.ListMembersResponse]]:
+        """An organization's member list, in the order of the names, page by page."""
+
+    @_abc_1.abstractmethod
+    def WriteMembers(
+        self,
+        request: _policy_admin_pb2.WriteMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.WriteMembersResponse, _abc.Awaitable[_policy_admin_pb2.WriteMembersResponse]]:
+        """Adds and changes members, or replaces the whole list, as one revision; at most 10000 entries may change. A write
+        that changes nothing is not recorded, and so not recognized when it is repeated.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveMembers(
+        self,
+        request: _policy_admin_pb2.RemoveMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.RemoveMembersResponse, _abc.Awaitable[_policy_admin_pb2.RemoveMembersResponse]]:
+        """Removes members, as one revision."""
+
+    @_abc_1.abstractmethod
+    def CreateToken(
+        self,
+        request: _policy_admin_pb2.CreateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.CreateTokenResponse, _abc.Awaitable[_policy_admin_pb2.CreateTokenResponse]]:
+        """Makes a token. Its secret is in this answer and nowhere else."""
+
+    @_abc_1.abstractmethod
+    def ListTokens(
+        self,
+        request: _policy_admin_pb2.ListTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.ListTokensResponse, _abc.Awaitable[_policy_admin_pb2.ListTokensResponse]]:
+        """The tokens that the caller may manage, in the order of their making, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def RevokeToken(
+        self,
+        request: _policy_admin_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.RevokeTokenResponse, _abc.Awaitable[_policy_admin_pb2.RevokeTokenResponse]]:
+        """Ends a token at once, open streams included; other servers on the same database follow within their poll."""
+
+    @_abc_1.abstractmethod
+    def RotateToken(
+        self,
+        request: _policy_admin_pb2.RotateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.RotateTokenResponse, _abc.Awaitable[_policy_admin_pb2.RotateTokenResponse]]:
+        """Gives a token a new secret. The former one may go on for a while."""
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _policy_admin_pb2.ListEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.ListEventsResponse, _abc.Awaitable[_policy_admin_pb2.ListEventsResponse]]:
+        """Administrative events, the newest first, page by page."""
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request: _policy_admin_pb2.StreamEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_policy_admin_pb2.StreamEventsResponse], _abc.AsyncIterator[_policy_admin_pb2.StreamEventsResponse]]:
+        """Administrative events as they are written, in their order."""
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,84 +1,238 @@
-"""PolicyAdminService: reads the request, has it carried out, and sends what came of it."""
+"""PolicyAdminService, policies and pins: reads the request, has it carried out, and sends what came of it."""
 
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from pullgate.v1 import mapping
 from pullgate.v1 import policy_admin_pb2 as messages
-from pullgate.v1.mapping import pin_from_message, pin_to_message, policy_from_message, stored_policy_to_message
+from pullgate_policy import Policy
 from pullgate_policy.errors import shown
 from pullgate_policy.names import organization_name
-from pullgate_server.administration import Administration
+from pullgate_server.administration.pins import PinAdministration
+from pullgate_server.administration.policies import PolicyAdministration
+from pullgate_server.authorization import scope
 from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
+from pullgate_server.dry_run import DryRunResult, PolicyTrial
 from pullgate_server.errors import FieldInvalidError
-from pullgate_server.rpc.gate import Context
+from pullgate_server.rpc.gate import Context, Gate
+from pullgate_server.rpc.writing import expected_revision, write_call
 
 MAX_PAGE_BYTES = 1024 * 1024
 """A page of large policies ends early, so that every client can receive it; a single policy may be larger."""
+
+Entry = TypeVar("Entry", bound=Message)
 
 
 class PolicyAdminService:
     """Handlers for a `Gate`."""
 
-    def __init__(self, administration: Administration, clock: Clock) -> None:
-        self._administration = administration
+    def __init__(
+        self,
+        policies: PolicyAdministration,
+        pins: PinAdministration,
+        trial: PolicyTrial,
+        gate: Gate,
+        clock: Clock,
+    ) -> None:
+        self._policies = policies
+        self._pins = pins
+        self._trial = trial
+        self._gate = gate
         self._clock = clock
+
+    async def GetCaller(  # noqa: N802
+        self, _request: messages.GetCallerRequest, caller: Caller, _context: Context
+    ) -> messages.GetCallerResponse:
+        """The caller."""
+        return messages.GetCallerResponse(
+            name=caller.name,
+            caller_id=caller.id,
+            role=mapping.caller_role_to_message(caller.role),
+            organization=caller.organization,
+            username=caller.username,
+            may_assert_roles=caller.may_assert_roles,
+            expires_at=mapping.timestamp(caller.expires_at),
+        )
 
     async def GetPolicy(  # noqa: N802
         self, request: messages.GetPolicyRequest, _caller: Caller, _context: Context
     ) -> messages.GetPolicyResponse:
         """One policy."""
-        try:
-            organization = organization_name(request.organization)
-        except ValueError as error:
-            raise FieldInvalidError("organization", f"{shown(request.organization)} {error}") from error
+        stored = await self._policies.at_revision(named_organization(request.organization), request.revision)
         return messages.GetPolicyResponse(
-            policy=stored_policy_to_message(self._administration.get_policy(organization))
+            policy=mapping.stored_policy_to_message(stored),
+            known_as_of=mapping.timestamp(self._policies.known_as_of),
+        )
+
+    async def ListPolicies(  # noqa: N802
+        self, request: messages.ListPoliciesRequest, caller: Caller, _context: Context
+    ) -> messages.ListPoliciesResponse:
+        """A page of policies."""
+        stored, following = self._policies.list(scope(caller, ""), request.page_size, request.page_token)
+        page = within_bytes(map(mapping.stored_policy_to_message, stored))
+        if len(page) < len(stored):
+            following = page[-1].policy.organization
+        return messages.ListPoliciesResponse(
+            policies=page, next_page_token=following, known_as_of=mapping.timestamp(self._policies.known_as_of)
         )
 
     async def PutPolicy(  # noqa: N802
-        self, request: messages.PutPolicyRequest, caller: Caller, _context: Context
+        self, request: messages.PutPolicyRequest, caller: Caller, context: Context
     ) -> messages.PutPolicyResponse:
         """Write a policy."""
-        stored = await self._administration.put_policy(
-            caller,
-            policy_from_message(request.policy),
-            expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
-            comment=request.comment,
+        stored = await self._policies.put(
+            write_call(request, caller, context),
+            mapping.policy_from_message(request.policy),
+            expected_revision(request),
         )
-        return messages.PutPolicyResponse(policy=stored_policy_to_message(stored))
+        return messages.PutPolicyResponse(policy=mapping.stored_policy_to_message(stored))
 
-    async def ListPolicies(  # noqa: N802
-        self, request: messages.ListPoliciesRequest, _caller: Caller, _context: Context
-    ) -> messages.ListPoliciesResponse:
-        """A page of policies."""
-        page, following = self._administration.list_policies(request.page_size, request.page_token)
-        response = messages.ListPoliciesResponse()
-        size = 0
-        for stored in page:
-            message = stored_policy_to_message(stored)
-            size += message.ByteSize()
-            if response.policies and size > MAX_PAGE_BYTES:
-                following = response.policies[-1].policy.organization
-                break
-            response.policies.append(message)
-        response.next_page_token = following
-        return response
+    async def PatchPolicy(  # noqa: N802
+        self, request: messages.PatchPolicyRequest, caller: Caller, context: Context
+    ) -> messages.PatchPolicyResponse:
+        """Change some settings."""
+        paths = request.update_mask.paths
+        if not paths:
+            raise FieldInvalidError("update_mask", "is empty; name the settings to change, or write the policy whole")
+
+        settings = [_setting(index, path) for index, path in enumerate(paths)]
+
+        def patched(policy: Policy) -> Policy:
+            return mapping.policy_patched(policy, request.policy, settings)
+
+        stored = await self._policies.patch(
+            write_call(request, caller, context),
+            named_organization(request.policy.organization, "policy.organization"),
+            patched,
+            expected_revision(request),
+        )
+        return messages.PatchPolicyResponse(policy=mapping.stored_policy_to_message(stored))
+
+    async def DeletePolicy(  # noqa: N802
+        self, request: messages.DeletePolicyRequest, caller: Caller, context: Context
+    ) -> messages.DeletePolicyResponse:
+        """Take a policy away."""
+        revision = await self._policies.delete(
+            write_call(request, caller, context), named_organization(request.organization), expected_revision(request)
+        )
+        return messages.DeletePolicyResponse(revision=revision)
+
+    async def ListPolicyRevisions(  # noqa: N802
+        self, request: messages.ListPolicyRevisionsRequest, _caller: Caller, _context: Context
+    ) -> messages.ListPolicyRevisionsResponse:
+        """A page of a policy's history."""
+        events, following = await self._policies.history(
+            named_organization(request.organization), request.page_size, request.page_token
+        )
+        page = within_bytes(map(mapping.revision_to_message, events))
+        if len(page) < len(events):
+            following = str(page[-1].revision)
+        return messages.ListPolicyRevisionsResponse(revisions=page, next_page_token=following)
+
+    async def DiffPolicy(  # noqa: N802
+        self, request: messages.DiffPolicyRequest, _caller: Caller, _context: Context
+    ) -> messages.DiffPolicyResponse:
+        """What changed between two revisions."""
+        changes = await self._policies.diff(
+            named_organization(request.organization), request.from_revision, request.to_revision
+        )
+        return messages.DiffPolicyResponse(changes=map(mapping.change_to_message, changes))
+
+    async def RollbackPolicy(  # noqa: N802
+        self, request: messages.RollbackPolicyRequest, caller: Caller, context: Context
+    ) -> messages.RollbackPolicyResponse:
+        """Write an earlier revision again."""
+        stored = await self._policies.roll_back(
+            write_call(request, caller, context),
+            named_organization(request.organization),
+            request.revision,
+            expected_revision(request),
+        )
+        return messages.RollbackPolicyResponse(policy=mapping.stored_policy_to_message(stored))
+
+    async def DryRunPolicy(  # noqa: N802
+        self, request: messages.DryRunPolicyRequest, caller: Caller, _context: Context
+    ) -> messages.DryRunPolicyResponse:
+        """Try a policy."""
+        organization = named_organization(request.organization)
+        draft = mapping.policy_from_message(request.policy) if request.HasField("policy") else None
+        if draft is not None and draft.organization != organization:
+            raise FieldInvalidError("policy.organization", f"is not {organization}, whose policy is tried")
+        identities = []
+        for index, identity in enumerate(request.identities):
+            if identity.token:
+                raise FieldInvalidError(f"identities[{index}].token", "is not read here; state the identity")
+            identities.append(mapping.identity_from_message(identity))
+        trial = await self._trial.run(
+            caller, organization, draft, request.against_revision, identities, request.references
+        )
+        return messages.DryRunPolicyResponse(
+            changes=map(mapping.change_to_message, trial.changes),
+            results=map(self._result, trial.results),
+            against_revision=trial.against_revision,
+        )
 
     async def PutCategoryPin(  # noqa: N802
-        self, request: messages.PutCategoryPinRequest, caller: Caller, _context: Context
+        self, request: messages.PutCategoryPinRequest, caller: Caller, context: Context
     ) -> messages.PutCategoryPinResponse:
         """Set a pin."""
-        pin = pin_from_message(request.pin, author=caller.name, now=self._clock())
-        revision = await self._administration.put_pin(pin)
-        return messages.PutCategoryPinResponse(pin=pin_to_message(pin), revision=revision)
+        pin = mapping.pin_from_message(request.pin, author=caller.name, now=self._clock())
+        pin, revision = await self._pins.put(write_call(request, caller, context), pin)
+        return messages.PutCategoryPinResponse(pin=mapping.pin_to_message(pin), revision=revision)
 
     async def DeleteCategoryPin(  # noqa: N802
-        self, request: messages.DeleteCategoryPinRequest, caller: Caller, _context: Context
+        self, request: messages.DeleteCategoryPinRequest, caller: Caller, context: Context
     ) -> messages.DeleteCategoryPinResponse:
         """Take a pin back."""
-        revision = await self._administration.delete_pin(caller, request.name)
+        revision = await self._pins.delete(write_call(request, caller, context), request.name)
         return messages.DeleteCategoryPinResponse(revision=revision)
 
     async def ListCategoryPins(  # noqa: N802
         self, _request: messages.ListCategoryPinsRequest, _caller: Caller, _context: Context
     ) -> messages.ListCategoryPinsResponse:
         """All pins."""
-        return messages.ListCategoryPinsResponse(pins=map(pin_to_message, self._administration.list_pins()))
+        return messages.ListCategoryPinsResponse(
+            pins=map(mapping.pin_to_message, self._pins.list()),
+            known_as_of=mapping.timestamp(self._policies.known_as_of),
+        )
+
+    def _result(self, result: DryRunResult) -> messages.DryRunResult:
+        message = messages.DryRunResult(identity_index=result.identity_index, reference=result.reference)
+        if isinstance(result.answers, Exception):
+            message.error.CopyFrom(self._gate.status_of(result.answers))
+            return message
+        before, after = result.answers
+        message.before.CopyFrom(mapping.answer_to_message(before))
+        message.after.CopyFrom(mapping.answer_to_message(after))
+        message.effect_changed = before.decision.effect is not after.decision.effect
+        return message
+
+
+def named_organization(text: str, path: str = "organization") -> str:
+    """The organization that a request names; raises FieldInvalidError."""
+    try:
+        return organization_name(text)
+    except ValueError as error:
+        raise FieldInvalidError(path, f"{shown(text)} {error}") from error
+
+
+def _setting(index: int, path: str) -> mapping.Setting:
+    setting = mapping.setting_at(path)
+    if setting is None:
+        raise FieldInvalidError(f"update_mask.paths[{index}]", f"{shown(path)} is no setting that can be changed")
+    return setting
+
+
+def within_bytes(entries: Iterable[Entry]) -> Sequence[Entry]:
+    """As many of a page's entries as every client can receive, at least one."""
+    page: list[Entry] = []
+    size = 0
+    for entry in entries:
+        size += entry.ByteSize()
+        if page and size > MAX_PAGE_BYTES:
+            break
+        page.append(entry)
+    return page

@@ -3,15 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime
 
 from pullgate.v1 import policy_decision_pb2 as messages
 from pullgate.v1.identity_pb2 import Identity as IdentityMessage
 from pullgate.v1.mapping import identity_from_message
-from pullgate_policy import Identity
-from pullgate_server.callers import Caller
+from pullgate_server.authentication import Authenticator
+from pullgate_server.authorization import scope
+from pullgate_server.callers import Caller, CallerRole
 from pullgate_server.clock import Clock
 from pullgate_server.deciding import Decider, DecisionIds
-from pullgate_server.errors import BatchTooLargeError, FieldInvalidError, IdentityTokenInvalidError
+from pullgate_server.errors import (
+    BatchTooLargeError,
+    FieldInvalidError,
+    IdentityTokenInvalidError,
+    RetryableError,
+    ServiceError,
+)
+from pullgate_server.identities import Subject, identity_of, subject_of
 from pullgate_server.rpc.gate import Context, Gate
 from pullgate_server.rpc.prepared import Asker, ReadyAnswer, ReadyAnswers, field_header
 from pullgate_server.snapshot import Snapshot
@@ -40,6 +49,7 @@ class PolicyDecisionService:
     def __init__(
         self,
         decider: Decider,
+        authenticator: Authenticator,
         ready: ReadyAnswers,
         ids: DecisionIds,
         gate: Gate,
@@ -48,6 +58,7 @@ class PolicyDecisionService:
         clock: Clock,
     ) -> None:
         self._decider = decider
+        self._authenticator = authenticator
         self._ready = ready
         self._ids = ids
         self._gate = gate
@@ -76,17 +87,15 @@ class PolicyDecisionService:
             raise BatchTooLargeError(len(request.references), self._max_batch)
         snapshot = await self._fresh(request.min_revision, context)
         asker = self._asker(request, caller)
-        question = None if asker.answers else self._read(request)
+        subject = None if asker.answers else await self._subject(request, caller, snapshot)
         parts: list[bytes] = []
         now = self._clock()
         for reference in request.references:
-            ready = asker.answers.get(reference)
-            if ready is not None and now < ready.repeatable_until:
-                decision = ready.with_id(self._ids.next())
-            else:
-                question = question or self._read(request)
+            decision = self._repeated(asker.answers.get(reference), now)
+            if decision is None:
+                subject = subject or await self._subject(request, caller, snapshot)
                 try:
-                    prepared = await self._decider.decide(snapshot, *question, reference)
+                    prepared = await self._decider.decide(snapshot, subject, reference)
                     decision = asker.keep(reference, prepared)
                 except Exception as error:  # noqa: BLE001 - becomes this item's status, a defect's included
                     item = messages.BatchDecision(error=self._gate.status_of(error)).SerializeToString()
@@ -155,19 +164,41 @@ class PolicyDecisionService:
         repeated = self._repeated(asker.answers.get(request.reference))
         if repeated is not None:
             return asker, repeated
-        prepared = await self._decider.decide(snapshot, *self._read(request), request.reference)
+        prepared = await self._decider.decide(
+            snapshot, await self._subject(request, caller, snapshot), request.reference
+        )
         return asker, asker.keep(request.reference, prepared)
 
-    def _repeated(self, ready: ReadyAnswer | None) -> bytes | None:
+    def _repeated(self, ready: ReadyAnswer | None, now: datetime | None = None) -> bytes | None:
         """A ready answer under a new id, if it still holds."""
-        if ready is None or self._clock() >= ready.repeatable_until:
+        if ready is None or (now or self._clock()) >= ready.repeatable_until:
             return None
+        if ready.person_id:
+            self._authenticator.used.add(ready.person_id)
         return ready.with_id(self._ids.next())
 
-    def _read(self, request: _Question) -> tuple[Identity, tuple[str, ...]]:
-        """Who asks, and the organizations that have a say; raises what is wrong with either."""
-        identity = read_identity(request.identity)
-        return identity, self._decider.organizations(identity, request.organizations)
+    async def _subject(self, request: _Question, caller: Caller, snapshot: Snapshot) -> Subject:
+        """Whom the decision is about, and the organizations that have a say; raises what is wrong with either."""
+        person = await self._person(request.identity, caller) if request.identity.token else None
+        identity = identity_from_message(request.identity) if person is None else identity_of(person)
+        return subject_of(caller, identity, request.organizations, snapshot, person)
+
+    async def _person(self, message: IdentityMessage, caller: Caller) -> Caller:
+        """The person whose token the identity holds; raises FieldInvalidError and IdentityTokenInvalidError."""
+        if message.username or message.memberships or message.credential:
+            raise FieldInvalidError("identity.token", "is set, so the other fields of identity must be empty")
+        try:
+            person = await self._authenticator.caller_of_slowly(message.token)
+        except RetryableError:
+            raise
+        except ServiceError as error:
+            # Why is nobody's business but the operator's: it could be another organization's token.
+            problem = str(error) if caller.role is CallerRole.OPERATOR else ""
+            raise IdentityTokenInvalidError(problem) from error
+        if not person.role.is_person or (scope(caller, "") or person.organization) != person.organization:
+            raise IdentityTokenInvalidError
+        self._authenticator.used.add(person.id)
+        return person
 
     async def _fresh(self, min_revision: int, context: Context) -> Snapshot:
         """A snapshot at `min_revision` or later, within the call's deadline."""
@@ -176,12 +207,3 @@ class PolicyDecisionService:
         if remaining is not None:
             wait = min(wait, remaining - ANSWERING_TAKES)
         return await self._decider.snapshot(min_revision, wait)
-
-
-def read_identity(message: IdentityMessage) -> Identity:
-    """The identity of a request; raises InvalidIdentityError, FieldInvalidError and IdentityTokenInvalidError."""
-    if message.token:
-        if message.username or message.memberships or message.credential:
-            raise FieldInvalidError("identity.token", "is set, so the other fields of identity must be empty")
-        raise IdentityTokenInvalidError
-    return identity_from_message(message)

@@ -33,11 +33,13 @@ class ReadyAnswer:
 
     Attributes:
         repeatable_until: from this moment on it is no longer right.
+        person_id: of the caller whose token is used each time that it is given; empty for none.
     """
 
     before_id: bytes
     after_id: bytes
     repeatable_until: datetime
+    person_id: str
 
     def with_id(self, decision_id: str) -> bytes:
         """The serialized Decision under another id."""
@@ -80,7 +82,9 @@ class Asker:
             before, _, after = serialized.partition(_id_field(prepared.answer.decision_id))
             if reference not in self.answers:
                 self._generation.kept_bytes += len(serialized) + len(reference) + OVERHEAD_BYTES
-            self.answers[reference] = ReadyAnswer(before + _id_field(""), after, prepared.repeatable_until)
+            self.answers[reference] = ReadyAnswer(
+                before + _id_field(""), after, prepared.repeatable_until, prepared.person_id
+            )
             if self._key not in self._generation.askers:
                 self._generation.askers[self._key] = self
                 self._generation.kept_bytes += self._key_bytes + OVERHEAD_BYTES
@@ -90,7 +94,9 @@ class Asker:
         """Keep what answers a request of these very bytes: `header`, and the answer kept about `reference`."""
         answer, key = self.answers.get(reference), (self._key[0], request)
         if answer is not None and len(request) <= MAX_ASKER_BYTES:
-            response = ReadyAnswer(header + answer.before_id, answer.after_id, answer.repeatable_until)
+            response = ReadyAnswer(
+                header + answer.before_id, answer.after_id, answer.repeatable_until, answer.person_id
+            )
             if key not in self._generation.responses:
                 self._generation.kept_bytes += len(request) + len(response.before_id) + OVERHEAD_BYTES
             self._generation.responses[key] = response

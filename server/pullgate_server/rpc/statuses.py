@@ -14,43 +14,68 @@ from google.rpc import error_details_pb2, status_pb2
 
 from pullgate.v1.error_pb2 import ErrorReason
 from pullgate_policy import InvalidIdentityError, InvalidPolicyError, InvalidReferenceError
+from pullgate_policy.members import InvalidMembersError
 from pullgate_policy.pins import InvalidPinError
 from pullgate_server import errors
+from pullgate_server.jwt_issuers import IssuerUnavailableError
 
 log = structlog.get_logger()
 
 DOMAIN = "pullgate"
 """The domain of the reasons in ErrorInfo."""
 
+MAX_CONFLICTS = 8
+"""Paths of a stale write that a status names one by one; its message names them all as far as it may."""
+
 MAX_MESSAGE_BYTES = 1500
 MAX_DETAILS_BYTES = 3500
 """Statuses travel as HTTP/2 headers, for which clients commonly accept 8 KiB in all: the message percent-encoded, and
 the details, the message among them, in base64."""
 
+_DENIED = grpc.StatusCode.PERMISSION_DENIED
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
+_NOT_FOUND = grpc.StatusCode.NOT_FOUND
+_UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 _EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 ERRORS: Mapping[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] = {
-    errors.TokenMissingError: (grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_MISSING),
-    errors.TokenInvalidError: (grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_INVALID),
+    errors.TokenMissingError: (_UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_MISSING),
+    errors.TokenInvalidError: (_UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_INVALID),
+    errors.TokenExpiredError: (_UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_EXPIRED),
+    errors.TokenRevokedError: (_UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_REVOKED),
+    errors.CertificateUnknownError: (_UNAUTHENTICATED, ErrorReason.ERROR_REASON_CERTIFICATE_UNKNOWN),
+    errors.RoleNotPermittedError: (_DENIED, ErrorReason.ERROR_REASON_ROLE_NOT_PERMITTED),
+    errors.OrganizationNotPermittedError: (_DENIED, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_PERMITTED),
+    IssuerUnavailableError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_ISSUER_UNAVAILABLE),
     errors.MessageInvalidError: (_INVALID, ErrorReason.ERROR_REASON_MESSAGE_INVALID),
     errors.MessageTooLargeError: (_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
     errors.FieldInvalidError: (_INVALID, ErrorReason.ERROR_REASON_FIELD_INVALID),
     errors.IdentityTokenInvalidError: (_INVALID, ErrorReason.ERROR_REASON_IDENTITY_TOKEN_INVALID),
     errors.OrganizationMissingError: (_INVALID, ErrorReason.ERROR_REASON_ORGANIZATION_MISSING),
     errors.BatchTooLargeError: (_EXHAUSTED, ErrorReason.ERROR_REASON_BATCH_TOO_LARGE),
-    errors.PolicyNotFoundError: (grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_POLICY_NOT_FOUND),
-    errors.CategoryPinNotFoundError: (grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_CATEGORY_PIN_NOT_FOUND),
+    errors.RequestIdReusedError: (_INVALID, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),
+    errors.PolicyNotFoundError: (_NOT_FOUND, ErrorReason.ERROR_REASON_POLICY_NOT_FOUND),
+    errors.PolicyRevisionNotFoundError: (_NOT_FOUND, ErrorReason.ERROR_REASON_POLICY_REVISION_NOT_FOUND),
+    errors.CategoryPinNotFoundError: (_NOT_FOUND, ErrorReason.ERROR_REASON_CATEGORY_PIN_NOT_FOUND),
+    errors.MemberNotFoundError: (_NOT_FOUND, ErrorReason.ERROR_REASON_MEMBER_NOT_FOUND),
+    errors.TokenNotFoundError: (_NOT_FOUND, ErrorReason.ERROR_REASON_TOKEN_NOT_FOUND),
+    errors.TokenAlreadyShownError: (
+        grpc.StatusCode.ALREADY_EXISTS,
+        ErrorReason.ERROR_REASON_TOKEN_ALREADY_SHOWN,
+    ),
+    errors.LockedOutError: (grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_LOCKED_OUT),
     errors.RevisionStaleError: (grpc.StatusCode.ABORTED, ErrorReason.ERROR_REASON_REVISION_STALE),
     errors.RevisionNotYetVisibleError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_REVISION_NOT_YET_VISIBLE),
     errors.TooManyCallsError: (_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_CALLS),
     errors.StoreUnavailableError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
+    errors.OutcomeUnknownError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_OUTCOME_UNKNOWN),
     errors.ServerStoppingError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_SERVER_STOPPING),
     InvalidReferenceError: (_INVALID, ErrorReason.ERROR_REASON_REFERENCE_INVALID),
     InvalidIdentityError: (_INVALID, ErrorReason.ERROR_REASON_FIELD_INVALID),
     InvalidPolicyError: (grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_POLICY_INVALID),
     InvalidPinError: (_INVALID, ErrorReason.ERROR_REASON_FIELD_INVALID),
+    InvalidMembersError: (_INVALID, ErrorReason.ERROR_REASON_MEMBERS_INVALID),
 }
 
 
@@ -107,7 +132,10 @@ def _more(error: Exception) -> Iterator[Message]:
         yield retry
     if isinstance(error, errors.RevisionStaleError):
         failure = error_details_pb2.PreconditionFailure()
-        failure.violations.add(type="REVISION", subject="expected_revision", description=str(error))
+        description = f"the policy is at revision {error.current}, and not at {error.expected}"
+        failure.violations.add(type="REVISION", subject="expected_revision", description=description)
+        for path in error.conflicts[:MAX_CONFLICTS]:
+            failure.violations.add(type="CONFLICT", subject=_cut(path, 200), description="changed by both sides")
         yield failure
 
 
@@ -121,6 +149,9 @@ def _field_violations(error: Exception) -> Iterator[tuple[str, str]]:
             yield f"identity.{error.path}", error.problem
         case InvalidPinError():
             yield f"pin.{error.path}", error.problem
+        case InvalidMembersError():
+            for problem in error.problems:
+                yield f"members{problem.path}", problem.description
         case InvalidPolicyError():
             for problem in error.problems:
                 yield f"policy.{problem.path}" if problem.path else "policy", problem.description

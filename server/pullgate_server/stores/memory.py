@@ -1,14 +1,35 @@
 """A store in memory: nothing survives the process. For tests and for trying things out."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from pullgate_policy import Policy
+from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_policy.pins import CategoryPin
 from pullgate_policy.stored_policy import StoredPolicy
-from pullgate_server.callers import StoredToken
-from pullgate_server.errors import CategoryPinNotFoundError, RevisionStaleError, StoreUnavailableError
-from pullgate_server.stores.port import StoreContents
+from pullgate_server.errors import RequestIdReusedError, StoreUnavailableError
+from pullgate_server.stores.documents import (
+    Document,
+    changed_entries,
+    contents_of_events,
+    event_of,
+    fingerprint,
+    first_event,
+    pin_document,
+    policy_document,
+    policy_of_event,
+    token_document,
+)
+from pullgate_server.stores.port import (
+    Authorship,
+    EventFilter,
+    MemberList,
+    StoreContents,
+    StoredToken,
+    WriteRequest,
+    Written,
+)
 
 
 class MemoryStore:
@@ -20,64 +41,128 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.available = True
-        self._revision = 0
         self._policies: dict[str, StoredPolicy] = {}
         self._pins: dict[str, CategoryPin] = {}
-        self._tokens: list[StoredToken] = []
+        self._members: dict[str, MemberList] = {}
+        self._tokens: dict[str, StoredToken] = {}
+        self._events: list[AdministrativeEvent] = []
+        self._requests: dict[tuple[str, str], tuple[WriteRequest, AdministrativeEvent]] = {}
+        self._key_check = ""
 
-    async def read(self, since: int) -> StoreContents:
-        """The policies written after `since`, and all pins."""
+    async def read(self, since: int | None) -> StoreContents:
+        """What was written after `since`, or everything."""
         self._reach()
-        policies = sorted(self._policies.values(), key=lambda stored: stored.revision)
-        return StoreContents(
-            revision=self._revision,
-            policies=[stored for stored in policies if stored.revision > since],
-            pins=[self._pins[name] for name in sorted(self._pins)],
-        )
+        if since is None:
+            return StoreContents(
+                revision=self._revision(),
+                newest=fingerprint(self._events[-1] if self._events else None),
+                at_since="",
+                policies=dict(self._policies),
+                pins=dict(self._pins),
+                members=dict(self._members),
+                tokens=dict(self._tokens),
+            )
+        events = [event for event in self._events if event.revision >= since]
+        return contents_of_events(self._revision(), since, events, self._tokens)
 
     async def revision(self) -> int:
         """The revision of the newest write."""
         self._reach()
-        return self._revision
+        return self._revision()
 
-    async def put_policy(
-        self, policy: Policy, *, expected_revision: int | None, author: str, comment: str, now: datetime
-    ) -> StoredPolicy:
-        """Write a policy as a new revision."""
-        self._reach()
-        stored = self._policies.get(policy.organization)
-        current = stored.revision if stored else 0
-        if expected_revision is not None and expected_revision != current:
-            raise RevisionStaleError(policy.organization, expected_revision, current)
-        self._revision += 1
-        written = StoredPolicy(policy=policy, revision=self._revision, author=author, written_at=now, comment=comment)
-        self._policies[policy.organization] = written
+    async def write_policy(
+        self, organization: str, change: Callable[[StoredPolicy | None], Policy | None], authorship: Authorship
+    ) -> Written:
+        """Write an organization's policy, or take it away."""
+        if done := self._done(authorship):
+            return done
+        current = self._policies.get(organization)
+        policy = change(current)
+        before = None if current is None else policy_document(current.policy)
+        after = None if policy is None else policy_document(policy)
+        written = self._note(EventSubject.POLICY, organization, organization, before, after, authorship)
+        if policy is None:
+            self._policies.pop(organization, None)
+        else:
+            self._policies[organization] = policy_of_event(written.event)
         return written
 
-    async def put_pin(self, pin: CategoryPin) -> int:
-        """Set a pin."""
-        self._reach()
-        self._revision += 1
-        self._pins[pin.name] = pin
-        return self._revision
+    async def write_pin(
+        self, name: str, change: Callable[[CategoryPin | None], CategoryPin | None], authorship: Authorship
+    ) -> Written:
+        """Set a pin, or take it back."""
+        if done := self._done(authorship):
+            return done
+        current = self._pins.get(name)
+        pin = change(current)
+        before, after = (None if item is None else pin_document(item) for item in (current, pin))
+        if pin is None:
+            self._pins.pop(name, None)
+        else:
+            self._pins[name] = pin
+        return self._note(EventSubject.CATEGORY_PIN, "", name, before, after, authorship)
 
-    async def delete_pin(self, name: str, *, author: str, now: datetime) -> int:  # noqa: ARG002 - no history here
-        """Take a pin back."""
+    async def write_members(
+        self, organization: str, change: Callable[[MemberList], MemberList], authorship: Authorship
+    ) -> Written | None:
+        """Write an organization's member list."""
+        if done := self._done(authorship):
+            return done
+        current = self._members.get(organization, {})
+        members = change(current)
+        before, after = changed_entries(current, members)
+        if not after:
+            return None
+        self._members[organization] = dict(members)
+        if not members:
+            del self._members[organization]
+        return self._note(EventSubject.MEMBERS, organization, organization, before, after, authorship)
+
+    async def write_token(
+        self, token_id: str, change: Callable[[StoredToken | None], StoredToken], authorship: Authorship
+    ) -> Written:
+        """Write a token."""
+        if done := self._done(authorship):
+            return done
+        current = self._tokens.get(token_id)
+        token = self._tokens[token_id] = change(current)
+        before = None if current is None else token_document(current)
+        whose = token.token.organization
+        return self._note(EventSubject.TOKEN, whose, token_id, before, token_document(token), authorship)
+
+    async def begin(self, token: StoredToken) -> bool:
+        """Keep the first token."""
         self._reach()
-        if self._pins.pop(name, None) is None:
-            raise CategoryPinNotFoundError(name)
-        self._revision += 1
-        return self._revision
+        if self._tokens:
+            return False
+        self._tokens[token.token.id] = token
+        self._events.insert(0, first_event(token))
+        return True
+
+    async def adopt_token_key(self, check: str, rehash: Callable[[str], str]) -> str:  # noqa: ARG002 - nothing is older
+        """Bind the store to a key."""
+        self._reach()
+        self._key_check = self._key_check or check
+        return self._key_check
+
+    async def events(self, wanted: EventFilter, limit: int) -> Sequence[AdministrativeEvent]:
+        """Events that fit."""
+        self._reach()
+        fitting = [event for event in self._events if wanted.admits(event)]
+        return fitting[:limit] if wanted.after is not None else fitting[::-1][:limit]
+
+    async def tokens_used(self, used: Mapping[str, datetime]) -> None:
+        """Note when tokens were last used."""
+        self._reach()
+        for token_id, moment in used.items():
+            if stored := self._tokens.get(token_id):
+                token = dataclasses.replace(stored.token, last_used_at=moment)
+                self._tokens[token_id] = dataclasses.replace(stored, token=token)
 
     async def tokens(self) -> Sequence[StoredToken]:
         """All tokens."""
         self._reach()
-        return list(self._tokens)
-
-    async def add_token(self, token: StoredToken) -> None:
-        """Keep a token."""
-        self._reach()
-        self._tokens.append(token)
+        return sorted(self._tokens.values(), key=lambda stored: (stored.token.created_at, stored.token.id))
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -85,3 +170,32 @@ class MemoryStore:
     def _reach(self) -> None:
         if not self.available:
             raise StoreUnavailableError
+
+    def _revision(self) -> int:
+        return self._events[-1].revision if self._events else 0
+
+    def _done(self, authorship: Authorship) -> Written | None:
+        """The write that the same request made before."""
+        self._reach()
+        request = authorship.request
+        done = self._requests.get((authorship.caller_id, request.id)) if request else None
+        if done is None:
+            return None
+        if done[0] != request:
+            raise RequestIdReusedError
+        return Written(event=done[1], repeated=True)
+
+    def _note(
+        self,
+        subject: EventSubject,
+        organization: str,
+        name: str,
+        before: Document | None,
+        after: Document | None,
+        authorship: Authorship,
+    ) -> Written:
+        event = event_of(self._revision() + 1, subject, organization, name, before, after, authorship)
+        self._events.append(event)
+        if authorship.request is not None:
+            self._requests[authorship.caller_id, authorship.request.id] = (authorship.request, event)
+        return Written(event=event)

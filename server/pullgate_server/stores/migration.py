@@ -10,6 +10,9 @@ from pullgate_server.stores.schema import SCHEMA_VERSION
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+MIGRATION_LOCK = 0x70756C6C67617465
+"""The number of PostgreSQL's advisory lock for migrations: "pullgate" in ASCII."""
+
 
 async def bring_up_to_date(engine: AsyncEngine, *, allowed: bool) -> bool:
     """Bring the database to the newest schema; returns whether anything had to be done.
@@ -21,12 +24,17 @@ async def bring_up_to_date(engine: AsyncEngine, *, allowed: bool) -> bool:
         version = await connection.run_sync(_version)
     if version == SCHEMA_VERSION:
         return False
+    if version is not None and version > SCHEMA_VERSION:
+        raise _newer(version)
     if not allowed:
         has = f"has schema version {version}" if version else "is empty"
         raise StartupError(f"the database {has}, and {SCHEMA_VERSION} is needed: start once with --migrate")
     async with engine.connect() as connection:
         await connection.execution_options(pullgate_writes=True)
         async with connection.begin():
+            if connection.dialect.name == "postgresql":
+                # SQLite's transaction is exclusive from its beginning; here a lock has to be asked for.
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
             await connection.run_sync(_upgrade)
     return True
 
@@ -50,8 +58,12 @@ def _upgrade(connection: Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = _version(connection)
     if version is not None and version not in known:
-        raise StartupError(
-            f"the database has schema version {version}, which this pullgate does not know: "
-            "it was written by a newer one; start that one, or point --database elsewhere"
-        )
+        raise _newer(version)
     command.upgrade(config, "head")
+
+
+def _newer(version: str) -> StartupError:
+    return StartupError(
+        f"the database has schema version {version}, which this pullgate does not know: "
+        "it was written by a newer one; start that one, or point --database elsewhere"
+    )

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import BigInteger, Column, DateTime, Dialect, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Dialect, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration; a start needs no more than this to see that a database is up to date."""
 
 
@@ -26,6 +26,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def bytewise(length: int = 255) -> String:
+    """A name. Names are compared byte by byte, whatever the database's language."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
 metadata = MetaData()
 
 store = Table(
@@ -33,13 +38,17 @@ store = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("revision", BigInteger, nullable=False),
+    Column("token_key_check", String(64), nullable=False, server_default=""),
 )
-"""One row. Its revision is taken with the row locked, which is what puts revisions in commit order."""
+"""One row. Its revision is taken with the row locked, which is what puts revisions in commit order.
+
+token_key_check tells the key that token hashes are made with from others; empty until there is one.
+"""
 
 policies = Table(
     "policies",
     metadata,
-    Column("organization", String(255), primary_key=True),
+    Column("organization", bytewise(), primary_key=True),
     Column("revision", BigInteger, nullable=False, index=True),
     Column("document", Text, nullable=False),
     Column("author", Text, nullable=False),
@@ -51,7 +60,7 @@ policies = Table(
 category_pins = Table(
     "category_pins",
     metadata,
-    Column("name", String(255), primary_key=True),
+    Column("name", bytewise(), primary_key=True),
     Column("category", String(32), nullable=False),
     Column("community_class", String(32), nullable=True),
     Column("reason", Text, nullable=False),
@@ -59,24 +68,53 @@ category_pins = Table(
     Column("written_at", UtcDateTime, nullable=False),
 )
 
-changes = Table(
-    "changes",
+members = Table(
+    "members",
     metadata,
-    Column("revision", BigInteger, primary_key=True, autoincrement=False),
-    Column("kind", String(16), nullable=False),
-    Column("name", String(255), nullable=False),
-    Column("document", Text, nullable=True),
-    Column("author", Text, nullable=False),
-    Column("comment", Text, nullable=False),
-    Column("written_at", UtcDateTime, nullable=False),
+    Column("organization", bytewise(), primary_key=True),
+    Column("username", bytewise(), primary_key=True),
+    Column("document", Text, nullable=False),
 )
-"""Every write that was ever committed: one row a revision. A document that is NULL means that the thing is gone."""
+"""The member lists. The document has what events tell of a member."""
 
 tokens = Table(
     "tokens",
     metadata,
-    Column("token_hash", String(64), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    Column("former_hash", String(64), nullable=False),
+    Column("former_until", UtcDateTime, nullable=True),
     Column("name", Text, nullable=False),
     Column("role", String(16), nullable=False),
+    Column("organization", bytewise(), nullable=False),
+    Column("username", bytewise(), nullable=False),
+    Column("may_assert_roles", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=True),
+    Column("revoked_at", UtcDateTime, nullable=True),
+    Column("last_used_at", UtcDateTime, nullable=True),
 )
+"""Tokens, those that have ended included. Of a secret only a keyed hash is kept."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("subject", String(16), nullable=False),
+    Column("organization", bytewise(), nullable=False),
+    Column("name", bytewise(), nullable=False),
+    Column("before", Text, nullable=True),
+    Column("after", Text, nullable=True),
+    Column("author", Text, nullable=False),
+    Column("caller_id", bytewise(), nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("written_at", UtcDateTime, nullable=False),
+    Column("request_id", bytewise(), nullable=True),
+    Column("request_digest", String(64), nullable=True),
+    Index("ix_events_name", "subject", "name", "revision"),
+    Index("ix_events_organization", "organization", "revision"),
+    Index("ix_events_request", "caller_id", "request_id", unique=True),
+)
+"""Every write that was ever committed, one row a revision; what was and what is as JSON. Rows are never changed."""

@@ -1,200 +1,290 @@
-"""The store in a relational database, through SQLAlchemy: SQLite in a file."""
+"""The store in a relational database, through SQLAlchemy. engines.py has what differs between databases."""
 
-import errno
+import asyncio
+import functools
 import json
-import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Row, delete, event, insert, select, update
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Row, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
+from pullgate_policy import Policy, parse_policy
+from pullgate_policy.access_token import AccessToken, CallerRole
+from pullgate_policy.event import AdministrativeEvent, EventSubject
+from pullgate_policy.members import Member
 from pullgate_policy.pins import CategoryPin
 from pullgate_policy.stored_policy import StoredPolicy
-from pullgate_server.callers import Caller, CallerRole, StoredToken
-from pullgate_server.errors import CategoryPinNotFoundError, RevisionStaleError, StoreUnavailableError
+from pullgate_server.errors import OutcomeUnknownError, RequestIdReusedError, StoreUnavailableError
 from pullgate_server.stores import schema
-from pullgate_server.stores.port import StoreContents
+from pullgate_server.stores.documents import (
+    Document,
+    changed_entries,
+    contents_of_events,
+    event_of,
+    fingerprint,
+    first_event,
+    members_from_entries,
+    pin_document,
+    pin_from_document,
+    policy_document,
+    token_document,
+)
+from pullgate_server.stores.engines import transaction_options
+from pullgate_server.stores.port import Authorship, EventFilter, MemberList, StoreContents, StoredToken, Written
 
-_WRITES = "pullgate_writes"
-"""Execution option of a connection whose transactions write."""
+_DEFECTS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""What a database says about a statement that is wrong, which trying again would not mend."""
 
-_BUSY_TIMEOUT_SECONDS = 5
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def _to_the_end(
+    method: "Callable[Concatenate[SqlStore, Arguments], Coroutine[Any, Any, Result]]",
+) -> "Callable[Concatenate[SqlStore, Arguments], Coroutine[Any, Any, Result]]":
+    """Let a transaction come to its end though nobody waits for it any more.
+
+    A cancelled one would leave its connection as it is until the garbage collector comes by, and on SQLite an open
+    read keeps every write out for as long.
+    """
+
+    @functools.wraps(method)
+    async def run(store: "SqlStore", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        task = asyncio.ensure_future(method(store, *args, **kwargs))
+        store.running.add(task)
+        task.add_done_callback(store.ended)
+        return await asyncio.shield(task)
+
+    return run
 
 
 class SqlStore:
-    """Implements `Store` on an engine whose database is up to date. Owns the engine from then on."""
+    """Implements `Store` on an engine whose database is up to date. Owns the engine from then on.
+
+    Attributes:
+        running: the transactions that have not come to their end.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self.running: set[asyncio.Future[Any]] = set()
 
-    async def read(self, since: int) -> StoreContents:
-        """The policies written after `since`, and all pins, in one transaction."""
+    def ended(self, transaction: "asyncio.Future[Any]") -> None:
+        """Forget a transaction; what went wrong is for who waits for it, if anybody does."""
+        self.running.discard(transaction)
+        if not transaction.cancelled():
+            transaction.exception()
+
+    @_to_the_end
+    async def read(self, since: int | None) -> StoreContents:
+        """What was written after `since`, or everything, in one transaction."""
         async with self._transaction() as connection:
             revision = await _current_revision(connection)
-            policies = await connection.execute(
-                select(schema.policies).where(schema.policies.c.revision > since).order_by(schema.policies.c.revision)
+            if since is None:
+                return await _everything(connection, revision)
+            rows = await connection.execute(
+                select(schema.events).where(schema.events.c.revision >= since).order_by(schema.events.c.revision)
             )
-            pins = await connection.execute(select(schema.category_pins).order_by(schema.category_pins.c.name))
-            return StoreContents(
-                revision=revision,
-                policies=[_stored_policy(row) for row in policies],
-                pins=[_pin(row) for row in pins],
-            )
+            events = [_event(row) for row in rows]
+            ids = {event.name for event in events if event.subject is EventSubject.TOKEN}
+            tokens = await _tokens(connection, ids) if ids else []
+            return contents_of_events(revision, since, events, {stored.token.id: stored for stored in tokens})
 
+    @_to_the_end
     async def revision(self) -> int:
         """The revision of the newest write."""
         async with self._transaction() as connection:
             return await _current_revision(connection)
 
-    async def put_policy(
-        self, policy: Policy, *, expected_revision: int | None, author: str, comment: str, now: datetime
-    ) -> StoredPolicy:
-        """Write a policy as a new revision."""
+    async def write_policy(
+        self, organization: str, change: Callable[[StoredPolicy | None], Policy | None], authorship: Authorship
+    ) -> Written:
+        """Write an organization's policy, or take it away."""
+        table = schema.policies
+
+        async def apply(connection: AsyncConnection, revision: int) -> AdministrativeEvent:
+            its = table.c.organization == organization
+            row = (await connection.execute(select(table).where(its))).one_or_none()
+            current = None if row is None else _stored_policy(row)
+            policy = change(current)
+            before = None if current is None else policy_document(current.policy)
+            after = None if policy is None else policy_document(policy)
+            event = event_of(revision, EventSubject.POLICY, organization, organization, before, after, authorship)
+            await connection.execute(delete(table).where(its))
+            if after is not None:
+                values = {"organization": organization, "revision": revision, "document": _json(after)}
+                await connection.execute(insert(table).values(**values, comment=event.comment, **_signature(event)))
+            return event
+
+        return _made(await self._write(apply, authorship))
+
+    async def write_pin(
+        self, name: str, change: Callable[[CategoryPin | None], CategoryPin | None], authorship: Authorship
+    ) -> Written:
+        """Set a pin, or take it back."""
+        table = schema.category_pins
+
+        async def apply(connection: AsyncConnection, revision: int) -> AdministrativeEvent:
+            row = (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
+            current = None if row is None else _pin(row)
+            before, after = (None if item is None else pin_document(item) for item in (current, change(current)))
+            event = event_of(revision, EventSubject.CATEGORY_PIN, "", name, before, after, authorship)
+            await connection.execute(delete(table).where(table.c.name == name))
+            if after is not None:
+                await connection.execute(insert(table).values(name=name, **after, **_signature(event)))
+            return event
+
+        return _made(await self._write(apply, authorship))
+
+    async def write_members(
+        self, organization: str, change: Callable[[MemberList], MemberList], authorship: Authorship
+    ) -> Written | None:
+        """Write an organization's member list."""
+        table = schema.members
+
+        async def apply(connection: AsyncConnection, revision: int) -> AdministrativeEvent | None:
+            rows = await connection.execute(select(table).where(table.c.organization == organization))
+            current = {row.username: _member(row) for row in rows}
+            before, after = changed_entries(current, change(current))
+            outdated = [{"name": name} for name in after if name in current]
+            if outdated:
+                one = (table.c.organization == organization, table.c.username == bindparam("name"))
+                await connection.execute(delete(table).where(*one), outdated)
+            wanted = [
+                {"organization": organization, "username": name, "document": _json(entry)}
+                for name, entry in after.items()
+                if entry is not None
+            ]
+            if wanted:
+                await connection.execute(insert(table), wanted)
+            if not after:
+                return None
+            return event_of(revision, EventSubject.MEMBERS, organization, organization, before, after, authorship)
+
+        return await self._write(apply, authorship)
+
+    async def write_token(
+        self, token_id: str, change: Callable[[StoredToken | None], StoredToken], authorship: Authorship
+    ) -> Written:
+        """Write a token."""
+        table = schema.tokens
+
+        async def apply(connection: AsyncConnection, revision: int) -> AdministrativeEvent:
+            current = next(iter(await _tokens(connection, {token_id})), None)
+            stored = change(current)
+            await connection.execute(delete(table).where(table.c.id == token_id))
+            await connection.execute(insert(table).values(**_token_row(stored)))
+            before = None if current is None else token_document(current)
+            whose = stored.token.organization
+            return event_of(revision, EventSubject.TOKEN, whose, token_id, before, token_document(stored), authorship)
+
+        return _made(await self._write(apply, authorship))
+
+    @_to_the_end
+    async def begin(self, token: StoredToken) -> bool:
+        """Keep the first token."""
         async with self._transaction(writes=True) as connection:
-            revision = await _next_revision(connection)
-            table = schema.policies
-            current = await connection.scalar(
-                select(table.c.revision).where(table.c.organization == policy.organization)
-            )
-            if expected_revision is not None and expected_revision != (current or 0):
-                raise RevisionStaleError(policy.organization, expected_revision, current or 0)
-            values: dict[str, Any] = {
-                "revision": revision,
-                "document": json.dumps(policy_data(policy), separators=(",", ":")),
-                "author": author,
-                "comment": comment,
-                "written_at": now,
-            }
-            if current is None:
-                await connection.execute(insert(table).values(organization=policy.organization, **values))
-            else:
+            # Locks the row, so that servers that start together on one database agree on who is first.
+            await connection.execute(update(schema.store).values(revision=schema.store.c.revision))
+            if await connection.scalar(select(func.count()).select_from(schema.tokens)):
+                return False
+            await connection.execute(insert(schema.tokens).values(**_token_row(token)))
+            event = first_event(token)
+            await connection.execute(insert(schema.events).values(**_event_row(event)))
+        return True
+
+    @_to_the_end
+    async def adopt_token_key(self, check: str, rehash: Callable[[str], str]) -> str:
+        """Bind the store to the key that token hashes are made with, once."""
+        async with self._transaction(writes=True) as connection:
+            await connection.execute(update(schema.store).values(revision=schema.store.c.revision))
+            bound = str(await connection.scalar(select(schema.store.c.token_key_check)))
+            if bound:
+                return bound
+            await connection.execute(update(schema.store).values(token_key_check=check))
+            for stored in await _tokens(connection, None):
+                hashed = update(schema.tokens).where(schema.tokens.c.id == stored.token.id)
+                await connection.execute(hashed.values(secret_hash=rehash(stored.secret_hash)))
+        return check
+
+    @_to_the_end
+    async def events(self, wanted: EventFilter, limit: int) -> Sequence[AdministrativeEvent]:
+        """Events that fit."""
+        table = schema.events
+        order = table.c.revision if wanted.after is not None else table.c.revision.desc()
+        statement = select(table).order_by(order).limit(limit)
+        if wanted.organization is not None:
+            statement = statement.where(table.c.organization == wanted.organization)
+        if wanted.subject is not None:
+            statement = statement.where(table.c.subject == wanted.subject.value)
+        if wanted.name is not None:
+            statement = statement.where(table.c.name == wanted.name)
+        if wanted.before is not None:
+            statement = statement.where(table.c.revision < wanted.before)
+        if wanted.after is not None:
+            statement = statement.where(table.c.revision > wanted.after)
+        async with self._transaction() as connection:
+            return [_event(row) for row in await connection.execute(statement)]
+
+    @_to_the_end
+    async def tokens_used(self, used: Mapping[str, datetime]) -> None:
+        """Note when tokens were last used."""
+        async with self._transaction(writes=True) as connection:
+            for token_id, moment in sorted(used.items()):
                 await connection.execute(
-                    update(table).where(table.c.organization == policy.organization).values(**values)
+                    update(schema.tokens).where(schema.tokens.c.id == token_id).values(last_used_at=moment)
                 )
-            await connection.execute(insert(schema.changes).values(kind="policy", name=policy.organization, **values))
-        return StoredPolicy(policy=policy, revision=revision, author=author, written_at=now, comment=comment)
 
-    async def put_pin(self, pin: CategoryPin) -> int:
-        """Set a pin."""
-        async with self._transaction(writes=True) as connection:
-            revision = await _next_revision(connection)
-            words = {
-                "category": pin.category.name,
-                "community_class": None if pin.community_class is None else pin.community_class.name,
-                "reason": pin.reason,
-            }
-            signed = {"author": pin.author, "written_at": pin.written_at}
-            await connection.execute(delete(schema.category_pins).where(schema.category_pins.c.name == pin.name))
-            await connection.execute(insert(schema.category_pins).values(name=pin.name, **words, **signed))
-            await connection.execute(
-                insert(schema.changes).values(
-                    revision=revision,
-                    kind="category_pin",
-                    name=pin.name,
-                    document=json.dumps(words),
-                    comment=pin.reason,
-                    **signed,
-                )
-            )
-        return revision
-
-    async def delete_pin(self, name: str, *, author: str, now: datetime) -> int:
-        """Take a pin back."""
-        async with self._transaction(writes=True) as connection:
-            revision = await _next_revision(connection)
-            gone = await connection.execute(delete(schema.category_pins).where(schema.category_pins.c.name == name))
-            if gone.rowcount == 0:
-                raise CategoryPinNotFoundError(name)
-            await connection.execute(
-                insert(schema.changes).values(
-                    revision=revision,
-                    kind="category_pin",
-                    name=name,
-                    document=None,
-                    author=author,
-                    comment="",
-                    written_at=now,
-                )
-            )
-        return revision
-
+    @_to_the_end
     async def tokens(self) -> Sequence[StoredToken]:
         """All tokens."""
         async with self._transaction() as connection:
-            rows = await connection.execute(select(schema.tokens))
-            return [
-                StoredToken(
-                    token_hash=row.token_hash,
-                    caller=Caller(id=row.token_hash, name=row.name, role=CallerRole(row.role)),
-                    created_at=row.created_at,
-                )
-                for row in rows
-            ]
-
-    async def add_token(self, token: StoredToken) -> None:
-        """Keep a token."""
-        async with self._transaction(writes=True) as connection:
-            await connection.execute(
-                insert(schema.tokens).values(
-                    token_hash=token.token_hash,
-                    name=token.caller.name,
-                    role=token.caller.role.value,
-                    created_at=token.created_at,
-                )
-            )
+            return await _tokens(connection, None)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, once what is under way has come to its end."""
+        await asyncio.gather(*self.running, return_exceptions=True)
         await self._engine.dispose()
+
+    @_to_the_end
+    async def _write(
+        self, apply: Callable[[AsyncConnection, int], Awaitable[AdministrativeEvent | None]], authorship: Authorship
+    ) -> Written | None:
+        """Carry out a write and keep its event, unless the same request did so before, or it changes nothing."""
+        async with self._transaction(writes=True) as connection:
+            revision = await _next_revision(connection)
+            done = await _done(connection, authorship)
+            event = await apply(connection, revision) if done is None else None
+            if event is None:
+                # Gives the revision back, which nothing was written under.
+                await connection.rollback()
+                return done
+            await _keep(connection, event, authorship)
+        return Written(event=event)
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool = False) -> AsyncIterator[AsyncConnection]:
+        committing = False
         try:
             async with self._engine.connect() as connection:
-                await connection.execution_options(**{_WRITES: writes})
+                await connection.execution_options(**transaction_options(self._engine, writes=writes))
                 async with connection.begin():
                     yield connection
-        except (DBAPIError, OSError) as error:
-            raise StoreUnavailableError from error
-
-
-def sqlite_engine(path: Path) -> AsyncEngine:
-    """An engine on an SQLite file, which is created empty, for its owner alone, if it is not there.
-
-    Once it is open a file that vanishes is an error: without that, SQLite would begin a new, empty one, and every
-    organization would be without a policy.
-    """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    url = URL.create("sqlite+aiosqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS})
-
-    def refuse_if_gone(*_connecting: object) -> None:
-        # The driver would refuse too (mode=rw), but from a thread that outlives the refusal.
-        if not path.exists():
-            raise FileNotFoundError(errno.ENOENT, "the database file is gone", str(path))
-
-    event.listen(engine.sync_engine, "do_connect", refuse_if_gone)
-    event.listen(engine.sync_engine, "connect", _leave_transactions_to_us)
-    event.listen(engine.sync_engine, "begin", _begin)
-    return engine
-
-
-def _leave_transactions_to_us(dbapi_connection: Any, _record: object) -> None:
-    # The driver would begin a transaction only at the first write, after what was read could have changed.
-    dbapi_connection.isolation_level = None
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+                    committing = writes
+        except _DEFECTS:
+            raise
+        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError) as error:
+            raise (OutcomeUnknownError if committing else StoreUnavailableError) from error
+        except SQLAlchemyError as error:
+            if not committing:
+                raise
+            raise OutcomeUnknownError from error
 
 
 async def _current_revision(connection: AsyncConnection) -> int:
@@ -205,6 +295,95 @@ async def _next_revision(connection: AsyncConnection) -> int:
     """Take the next revision; the row stays locked until the transaction ends."""
     statement = update(schema.store).values(revision=schema.store.c.revision + 1).returning(schema.store.c.revision)
     return int((await connection.execute(statement)).scalar_one())
+
+
+async def _done(connection: AsyncConnection, authorship: Authorship) -> Written | None:
+    """The write that the same request made before; raises RequestIdReusedError."""
+    request, table = authorship.request, schema.events
+    if request is None:
+        return None
+    statement = select(table).where(table.c.caller_id == authorship.caller_id, table.c.request_id == request.id)
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    if row.request_digest != request.digest:
+        raise RequestIdReusedError
+    return Written(event=_event(row), repeated=True)
+
+
+def _made(written: Written | None) -> Written:
+    assert written is not None  # noqa: S101 - only writes of member lists may change nothing
+    return written
+
+
+async def _keep(connection: AsyncConnection, event: AdministrativeEvent, authorship: Authorship) -> None:
+    request = authorship.request
+    await connection.execute(
+        insert(schema.events).values(
+            **_event_row(event),
+            request_id=None if request is None else request.id,
+            request_digest=None if request is None else request.digest,
+        )
+    )
+
+
+async def _everything(connection: AsyncConnection, revision: int) -> StoreContents:
+    policies = await connection.execute(select(schema.policies))
+    pins = await connection.execute(select(schema.category_pins))
+    members: dict[str, dict[str, Member | None]] = {}
+    for row in await connection.execute(select(schema.members)):
+        members.setdefault(row.organization, {})[row.username] = _member(row)
+    newest = (await connection.execute(select(schema.events).where(schema.events.c.revision == revision))).one_or_none()
+    return StoreContents(
+        revision=revision,
+        newest=fingerprint(None if newest is None else _event(newest)),
+        at_since="",
+        policies={row.organization: _stored_policy(row) for row in policies},
+        pins={row.name: _pin(row) for row in pins},
+        members=members,
+        tokens={stored.token.id: stored for stored in await _tokens(connection, None)},
+    )
+
+
+async def _tokens(connection: AsyncConnection, ids: set[str] | None) -> Sequence[StoredToken]:
+    table = schema.tokens
+    statement = select(table).order_by(table.c.created_at, table.c.id)
+    if ids is not None:
+        statement = statement.where(table.c.id.in_(sorted(ids)))
+    return [_stored_token(row) for row in await connection.execute(statement)]
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, separators=(",", ":"))
+
+
+def _signature(event: AdministrativeEvent) -> dict[str, Any]:
+    return {"author": event.author, "written_at": event.written_at}
+
+
+def _event_row(event: AdministrativeEvent) -> dict[str, Any]:
+    return {
+        "revision": event.revision,
+        "subject": event.subject.value,
+        "organization": event.organization,
+        "name": event.name,
+        "before": None if event.before is None else _json(event.before),
+        "after": None if event.after is None else _json(event.after),
+        "author": event.author,
+        "caller_id": event.caller_id,
+        "origin": event.origin,
+        "comment": event.comment,
+        "written_at": event.written_at,
+    }
+
+
+def _event(row: Row[Any]) -> AdministrativeEvent:
+    values: dict[str, Any] = {column: getattr(row, column) for column in _columns(schema.events)}
+    values["subject"] = EventSubject(values["subject"])
+    for side in ("before", "after"):
+        values[side] = None if values[side] is None else json.loads(values[side])
+    del values["request_id"], values["request_digest"]
+    return AdministrativeEvent(**values)
 
 
 def _stored_policy(row: Row[Any]) -> StoredPolicy:
@@ -218,11 +397,35 @@ def _stored_policy(row: Row[Any]) -> StoredPolicy:
 
 
 def _pin(row: Row[Any]) -> CategoryPin:
-    return CategoryPin(
-        name=row.name,
-        category=Category[row.category],
-        community_class=None if row.community_class is None else CommunityClass[row.community_class],
-        reason=row.reason,
-        author=row.author,
-        written_at=row.written_at,
-    )
+    words: Document = {
+        "category": row.category,
+        "community_class": row.community_class,
+        "reason": row.reason,
+    }
+    return pin_from_document(row.name, words, row.author, row.written_at)
+
+
+def _member(row: Row[Any]) -> Member:
+    member = members_from_entries({row.username: json.loads(row.document)})[row.username]
+    assert member is not None  # noqa: S101 - rows of members are never null
+    return member
+
+
+def _token_row(stored: StoredToken) -> dict[str, Any]:
+    values = {column: getattr(stored.token, column) for column in _columns(schema.tokens) if column not in _SECRETS}
+    values |= {column: getattr(stored, column) for column in _SECRETS}
+    return {**values, "role": stored.token.role.value}
+
+
+def _stored_token(row: Row[Any]) -> StoredToken:
+    values: dict[str, Any] = {column: getattr(row, column) for column in _columns(schema.tokens)}
+    secrets = {column: values.pop(column) for column in _SECRETS}
+    return StoredToken(token=AccessToken(**{**values, "role": CallerRole(values["role"])}), **secrets)
+
+
+def _columns(table: Table) -> Sequence[str]:
+    return table.columns.keys()
+
+
+_SECRETS = ("secret_hash", "former_hash", "former_until")
+"""The columns of a token that are StoredToken's; the others are AccessToken's, by the same names."""

@@ -1,0 +1,24 @@
+"""Lengths of time as a person writes them: 90d, 12h, 30m, 45s, 2w."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import click
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Duration(click.ParamType[Any]):
+    """A number and its unit."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The length of time."""
+        if isinstance(value, timedelta):
+            return value
+        match = re.fullmatch(r"([0-9]{1,9})([smhdw])", value)
+        if match is None:
+            self.fail(f"{value!r} is not a length of time such as 90d, 12h, 30m or 45s", param, ctx)
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -1,0 +1,165 @@
+"""Member lists."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from pullgate_policy import Role
+from pullgate_policy.members import Member
+from pullgate_server.administration.authoring import WriteCall
+from pullgate_server.administration.paging import page_of_names
+from pullgate_server.callers import Caller, CallerRole
+from pullgate_server.clock import Clock
+from pullgate_server.errors import FieldInvalidError, LockedOutError, MemberNotFoundError
+from pullgate_server.snapshot import SnapshotKeeper
+from pullgate_server.stores.documents import changed_entries, members_from_entries
+from pullgate_server.stores.port import MemberList, Store, Written
+
+log = structlog.get_logger()
+
+MAX_CHANGED = 10_000
+"""Entries that one write may change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembersWritten:
+    """What came of a write of a member list.
+
+    Attributes:
+        changes: each entry that changed, before and after, in the order of the names.
+        unchanged: how many of those named stayed as they were.
+        revision: 0 where nothing was written.
+    """
+
+    changes: Sequence[tuple[Member | None, Member | None]]
+    unchanged: int
+    revision: int
+
+
+class MemberAdministration:
+    """Reads and changes member lists. An organization has one as long as somebody is on it."""
+
+    def __init__(self, store: Store, snapshots: SnapshotKeeper, clock: Clock) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._clock = clock
+
+    @property
+    def known_as_of(self) -> datetime | None:
+        """While the store is out of reach: when what is read was last known to be the newest."""
+        return self._snapshots.current.known_as_of
+
+    def list(self, organization: str, team: str, asked: int, after: str) -> tuple[Sequence[Member], str]:
+        """A page of an organization's members, those of one team alone if it is named."""
+        members = self._snapshots.current.members.get(organization, {})
+        names = [name for name, member in members.items() if not team or team in member.teams]
+        page, following = page_of_names(names, asked, after)
+        return [members[name] for name in page], following
+
+    async def write(
+        self,
+        call: WriteCall,
+        organization: str,
+        members: Sequence[Member],
+        *,
+        replace: bool,
+        allow_empty: bool,
+        dry_run: bool,
+    ) -> MembersWritten:
+        """Add and change members; with `replace` these are all.
+
+        Raises:
+            FieldInvalidError: the list is empty, and that was not allowed.
+            LockedOutError: the caller would no longer be an owner.
+        """
+        wanted = {member.username: member for member in members}
+        if not wanted and not (replace and allow_empty):
+            raise FieldInvalidError(
+                "members", "is empty; to remove everybody say replace and allow_empty" if replace else "is empty"
+            )
+
+        def changed(current: MemberList) -> MemberList:
+            result = wanted if replace else {**current, **wanted}
+            _check_size(current, result)
+            _keep_in(call.caller, organization, result)
+            return result
+
+        if dry_run:
+            current = self._snapshots.current.members.get(organization, {})
+            before, after = changed_entries(current, changed(current))
+            return _came_of(members_from_entries(before), members_from_entries(after), wanted, 0)
+        written = await self._store.write_members(organization, changed, call.authorship(self._clock()))
+        return await self._written(written, organization, wanted)
+
+    async def remove(self, call: WriteCall, organization: str, usernames: Sequence[str]) -> MembersWritten:
+        """Remove members; raises MemberNotFoundError if one of them is none, and LockedOutError."""
+        if not usernames:
+            raise FieldInvalidError("usernames", "is empty")
+
+        def removed(current: MemberList) -> MemberList:
+            missing = set(usernames) - current.keys()
+            if missing:
+                raise MemberNotFoundError(organization, missing)
+            gone = set(usernames)
+            result = {name: member for name, member in current.items() if name not in gone}
+            if not result:
+                raise FieldInvalidError(
+                    "usernames", "is everybody on the list; to remove everybody write an empty list, with allow_empty"
+                )
+            _check_size(current, result)
+            _keep_in(call.caller, organization, result)
+            return result
+
+        written = await self._store.write_members(organization, removed, call.authorship(self._clock()))
+        return await self._written(written, organization, {})
+
+    async def _written(
+        self, written: Written | None, organization: str, wanted: Mapping[str, Member]
+    ) -> MembersWritten:
+        if written is None:
+            return MembersWritten(changes=(), unchanged=len(wanted), revision=0)
+        await self._snapshots.look()
+        event = written.event
+        log.info(
+            "members written",
+            organization=organization,
+            revision=event.revision,
+            author=event.author,
+            changed=len(event.after or ()),
+            repeated=written.repeated,
+        )
+        before, after = members_from_entries(event.before or {}), members_from_entries(event.after or {})
+        return _came_of(before, after, wanted, event.revision)
+
+
+def _came_of(
+    before: Mapping[str, Member | None], after: Mapping[str, Member | None], wanted: Mapping[str, Member], revision: int
+) -> MembersWritten:
+    return MembersWritten(
+        changes=[(before[name], after[name]) for name in sorted(after)],
+        unchanged=len(wanted.keys() - after.keys()),
+        revision=revision,
+    )
+
+
+def _check_size(current: MemberList, result: MemberList) -> None:
+    """Refuse a change that would make an event larger than clients receive, and would hold up everybody else."""
+    changed = sum(current.get(name) != result.get(name) for name in current.keys() | result.keys())
+    if changed > MAX_CHANGED:
+        raise FieldInvalidError(
+            "members", f"{changed} entries would change, and at most {MAX_CHANGED} do at once; write them in parts"
+        )
+
+
+def _keep_in(caller: Caller, organization: str, members: MemberList) -> None:
+    """Refuse a list by which an owner would stop being one, and could not mend it."""
+    if caller.role is not CallerRole.OWNER or not members:
+        return
+    member = members.get(caller.username)
+    if member is None or member.role is not Role.OWNER:
+        raise LockedOutError(
+            f"{caller.username} would no longer be an owner of organization {organization} and could not undo this: "
+            "keep yourself on the list as owner, or have another owner or an operator do it"
+        )

@@ -1,0 +1,181 @@
+"""What is kept as plain data: the form in which events tell what was and what is, and how events are read again."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import cast
+
+from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
+from pullgate_policy.access_token import AccessToken
+from pullgate_policy.document import Plain, Timestamp
+from pullgate_policy.event import AdministrativeEvent, EventSubject
+from pullgate_policy.members import Member, member_data, parse_members
+from pullgate_policy.pins import CategoryPin
+from pullgate_policy.stored_policy import StoredPolicy
+from pullgate_server.stores.port import Authorship, MemberList, StoreContents, StoredToken
+
+_moment = Timestamp()
+
+Document = dict[str, Plain]
+
+
+def policy_document(policy: Policy) -> Document:
+    """A policy with every setting spelled out."""
+    return cast("Document", policy_data(policy))
+
+
+def policy_of_event(event: AdministrativeEvent) -> StoredPolicy:
+    """The policy that an event wrote."""
+    return StoredPolicy(
+        policy=parse_policy(event.after),
+        revision=event.revision,
+        author=event.author,
+        written_at=event.written_at,
+        comment=event.comment,
+    )
+
+
+def pin_document(pin: CategoryPin) -> Document:
+    """A pin, without who wrote it."""
+    return {
+        "category": pin.category.name,
+        "community_class": None if pin.community_class is None else pin.community_class.name,
+        "reason": pin.reason,
+    }
+
+
+def pin_from_document(name: str, document: Document, author: str, written_at: datetime) -> CategoryPin:
+    """The pin that was written as this document."""
+    community_class = document["community_class"]
+    return CategoryPin(
+        name=name,
+        category=Category[str(document["category"])],
+        community_class=None if community_class is None else CommunityClass[str(community_class)],
+        reason=str(document["reason"]),
+        author=author,
+        written_at=written_at,
+    )
+
+
+def changed_entries(before: MemberList, after: MemberList) -> tuple[Document, Document]:
+    """The entries of a member list that differ, as they were and as they are; None where there is none."""
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return _entries(names, before), _entries(names, after)
+
+
+def members_from_entries(document: Document) -> dict[str, Member | None]:
+    """The entries of one side of such a change."""
+    return {
+        name: None if entry is None else parse_members([{"username": name, **entry}])[0]  # type: ignore[dict-item]
+        for name, entry in document.items()
+    }
+
+
+def token_document(stored: StoredToken) -> Document:
+    """A token, with nothing of its secret."""
+    token: AccessToken = stored.token
+    return {
+        "name": token.name,
+        "role": token.role.value,
+        "organization": token.organization,
+        "username": token.username,
+        "may_assert_roles": token.may_assert_roles,
+        "expires_at": _moment.write(token.expires_at),
+        "revoked_at": _moment.write(token.revoked_at),
+        "former_secret_until": _moment.write(stored.former_until),
+    }
+
+
+def event_of(
+    revision: int,
+    subject: EventSubject,
+    organization: str,
+    name: str,
+    before: Document | None,
+    after: Document | None,
+    authorship: Authorship,
+) -> AdministrativeEvent:
+    """The event of a write."""
+    return AdministrativeEvent(
+        revision=revision,
+        subject=subject,
+        organization=organization,
+        name=name,
+        before=before,
+        after=after,
+        author=authorship.author,
+        caller_id=authorship.caller_id,
+        origin=authorship.origin,
+        comment=authorship.comment,
+        written_at=authorship.written_at,
+    )
+
+
+def first_event(stored: StoredToken) -> AdministrativeEvent:
+    """The event that a store begins with: its first token, made by the server itself."""
+    authorship = Authorship(
+        author=stored.token.created_by,
+        caller_id="",
+        origin="",
+        written_at=stored.token.created_at,
+        comment="the first start on an empty store",
+    )
+    return event_of(0, EventSubject.TOKEN, "", stored.token.id, None, token_document(stored), authorship)
+
+
+def fingerprint(event: AdministrativeEvent | None) -> str:
+    """Tells a write from others of its revision."""
+    return (
+        "" if event is None else f"{event.written_at.isoformat()} {event.caller_id} {event.subject.value} {event.name}"
+    )
+
+
+def contents_of_events(
+    revision: int, since: int, events: Sequence[AdministrativeEvent], tokens: Mapping[str, StoredToken]
+) -> StoreContents:
+    """What events, in their order, come to.
+
+    Args:
+        events: from revision `since` on, that one included if it is there.
+        tokens: at least those that the events are about.
+    """
+    at_since = events[0] if events and events[0].revision == since else None
+    newest = events[-1] if events else None
+    events = [event for event in events if event.revision > since]
+    policies: dict[str, StoredPolicy | None] = {}
+    pins: dict[str, CategoryPin | None] = {}
+    members: dict[str, dict[str, Member | None]] = {}
+    changed_tokens: dict[str, StoredToken] = {}
+    for event in events:
+        match event.subject:
+            case EventSubject.POLICY:
+                policies[event.name] = None if event.after is None else policy_of_event(event)
+            case EventSubject.CATEGORY_PIN:
+                pins[event.name] = (
+                    None
+                    if event.after is None
+                    else pin_from_document(event.name, event.after, event.author, event.written_at)
+                )
+            case EventSubject.MEMBERS:
+                members.setdefault(event.name, {}).update(members_from_entries(event.after or {}))
+            case EventSubject.TOKEN:
+                changed_tokens[event.name] = tokens[event.name]
+    return StoreContents(
+        revision=revision,
+        newest=fingerprint(newest),
+        at_since=fingerprint(at_since),
+        policies=policies,
+        pins=pins,
+        members=members,
+        tokens=changed_tokens,
+    )
+
+
+def _entries(names: Iterable[str], members: MemberList) -> Document:
+    return {name: _entry(members.get(name)) for name in names}
+
+
+def _entry(member: Member | None) -> Plain:
+    if member is None:
+        return None
+    data = cast("Document", member_data(member))
+    return {key: value for key, value in data.items() if key != "username"}
