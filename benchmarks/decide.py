@@ -73,10 +73,11 @@ class Row:
 
 
 @contextmanager
-def started_server(directory: Path) -> Iterator[tuple[int, Connection]]:
+def started_server(directory: Path, *options: str) -> Iterator[tuple[int, Connection]]:
     """`pullgate serve` on a free port; yields its process id and how to reach it, once it says that it answers."""
+    serve = [sys.executable, "-m", "pullgate_cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(directory)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pullgate_cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(directory)],
+        [*serve, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

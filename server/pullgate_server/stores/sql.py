@@ -74,6 +74,7 @@ class SqlStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.running: set[asyncio.Future[Any]] = set()
+        self._writing = asyncio.Lock()
 
     def ended(self, transaction: "asyncio.Future[Any]") -> None:
         """Forget a transaction; what went wrong is for who waits for it, if anybody does."""
@@ -257,7 +258,8 @@ class SqlStore:
         self, apply: Callable[[AsyncConnection, int], Awaitable[AdministrativeEvent | None]], authorship: Authorship
     ) -> Written | None:
         """Carry out a write and keep its event, unless the same request did so before, or it changes nothing."""
-        async with self._transaction(writes=True) as connection:
+        # Writes wait for each other in any case; here they do so in turn, and without a connection each.
+        async with self._writing, self._transaction(writes=True) as connection:
             revision = await _next_revision(connection)
             done = await _done(connection, authorship)
             event = await apply(connection, revision) if done is None else None
