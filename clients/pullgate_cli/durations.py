@@ -9,7 +9,7 @@ import click
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 alone
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in later clicks alone
     """A number and its unit."""
 
     name = "duration"

@@ -553,7 +553,7 @@ class JwtIssuers:
         try:
             header = jwt.get_unverified_header(token)
             name = jwt.decode(token, options={"verify_signature": False}).get("iss")
-        except (jwt.PyJWTError, ValueError) as error:
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise TokenInvalidError("is not a signed token (JWT) that is read here") from error
         if not isinstance(name, str):
             raise TokenInvalidError("does not say who issued it (iss)")
@@ -609,7 +609,7 @@ def _proven_claims(envelope: _Envelope, key: jwt.PyJWK) -> Mapping[str, Any]:
         raise TokenInvalidError(f"was issued for another audience (aud); ask for one for {issuer.audience}") from error
     except jwt.MissingRequiredClaimError as error:
         raise TokenInvalidError(f"lacks the claim {error.claim}") from error
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, RecursionError) as error:
         raise TokenInvalidError("has a claim of the wrong form") from error
 
 
