@@ -158,18 +158,15 @@ def set_(
     """Put people on the list, or change their role and teams. What is not said stays as it is."""
     if teams and no_team:
         raise click.UsageError("say either --team or --no-team")
-    there = {} if role and (teams or no_team) else {item.username: item for item in client.list_members(organization)}
-    data: Any = []
-    for name in usernames:
-        entry = _data(there.get(name) or Member(username=name))
-        data.append(
-            {**entry, "role": role or entry["role"], "teams": list(teams) if teams or no_team else entry["teams"]}
-        )
+    data: Any = [{"username": name, "role": role or "member", "teams": list(teams)} for name in usernames]
+    said = [*(["role"] if role else []), *(["teams"] if teams or no_team else [])]
+    if not said:
+        raise click.UsageError("say --role, --team or --no-team")
     try:
         members = parse_members(data)
     except InvalidMembersError as error:
         raise click.UsageError("; ".join(problem.description for problem in error.problems)) from error
-    _tell(organization, client.write_members(organization, members, comment=comment), as_json=as_json)
+    _tell(organization, client.write_members(organization, members, fields=said, comment=comment), as_json=as_json)
 
 
 @member.command(epilog=EXIT_CODES)

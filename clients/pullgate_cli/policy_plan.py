@@ -172,10 +172,12 @@ def _write(client: "Client", item: PlannedPolicy, comment: str, done: Sequence[s
 
     try:
         return client.put_policy(item.wanted, expected_revision=item.revision, comment=comment).revision
-    except CallError:
+    except CallError as error:
+        if error.code.name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
+            click.echo(f"perhaps written: {item.organization}; see pullgate policy history", err=True)
         if done:
             click.echo(
-                f"written before this: {', '.join(done)}; not written: {item.organization} and what follows", err=True
+                f"written before this: {', '.join(done)}; not written: what follows {item.organization}", err=True
             )
         raise
 

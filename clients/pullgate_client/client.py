@@ -271,10 +271,15 @@ class Client:
         replace: bool = False,
         allow_empty: bool = False,
         dry_run: bool = False,
+        fields: Sequence[str] = (),
         comment: str = "",
         request_id: str = "",
     ) -> MembersWritten:
-        """Add and change members; with `replace` these are all, and an empty list needs `allow_empty`."""
+        """Add and change members; with `replace` these are all, and an empty list needs `allow_empty`.
+
+        Args:
+            fields: of members who are on the list already change these alone: role, teams. Empty: both.
+        """
         request = policy_admin_pb2.WriteMembersRequest(
             organization=organization,
             members=map(mapping.member_to_message, members),
@@ -284,6 +289,7 @@ class Client:
             comment=comment,
             request_id="" if dry_run else request_id or _new_request_id(),
         )
+        request.update_mask.paths.extend(fields)
         response = self._call(self._administration.WriteMembers, request)
         changes = tuple(map(mapping.member_change_from_message, response.changes))
         return MembersWritten(changes=changes, unchanged=response.unchanged, revision=response.revision)

@@ -123,13 +123,21 @@ async def open_secrets(configuration: Configuration, store: Store, directory: Pa
     """The hasher with the key that this store's tokens are hashed with, which is made for a store that has none.
 
     Raises:
-        StartupError: the store is bound to another key.
-        OSError: the key's file cannot be read or written.
+        StartupError: the store is bound to another key, or the key's file cannot be read or written.
     """
     path = configuration.token_key_file or directory / TOKEN_KEY_FILE
+    try:
+        return await _open_secrets(path, store, world)
+    except OSError as error:
+        raise StartupError(
+            f"the token key {path} cannot be read or written ({error.strerror}); see --token-key-file"
+        ) from error
+
+
+async def _open_secrets(path: Path, store: Store, world: World) -> SecretHasher:
     made = path.with_name(f"{path.name}.new")
     # A start that was cut off may have bound the store to a key whose file has not got its name yet.
-    found = path if path.exists() else made if made.exists() and _key(made) else None
+    found = path if path.exists() else made if made.exists() and _key(made) else None  # noqa: ASYNC240 - at start nobody waits
     if found is None:
         made.unlink(missing_ok=True)
         write_secret(made, world.random_bytes(KEY_BYTES).hex())
@@ -159,13 +167,14 @@ async def ensure_operator_token(store: Store, hasher: SecretHasher, directory: P
     path = directory / OPERATOR_TOKEN_FILE
     made = path.with_name(f"{path.name}.new")
     now, tokens = world.clock(), await store.tokens()
-    if made.exists() and hasher.hash(made.read_text().strip()) in {stored.secret_hash for stored in tokens}:
+    valid = {item.secret_hash for item in tokens if _is_valid_operator(item, now)}
+    if made.exists() and hasher.hash(made.read_text().strip()) in valid:
         # A start was cut off after the token was kept, and before its file had got its name.
         rename(made, path)
         return
-    if any(item.token.role is CallerRole.OPERATOR and item.token.is_valid(now) for item in tokens):
-        return
     made.unlink(missing_ok=True)
+    if valid:
+        return
     secret = new_secret(world.random_bytes)
     write_secret(made, secret)
     token = AccessToken(
@@ -176,7 +185,7 @@ async def ensure_operator_token(store: Store, hasher: SecretHasher, directory: P
         created_by=SERVER,
     )
     stored = StoredToken(token=token, secret_hash=hasher.hash(secret))
-    if not await (_add_operator(store, stored, now) if tokens else store.begin(stored)):
+    if not await store.begin(stored) and not await _add_operator(store, stored, now):
         made.unlink()
         return
     rename(made, path)
@@ -186,6 +195,8 @@ async def ensure_operator_token(store: Store, hasher: SecretHasher, directory: P
 async def _add_operator(store: Store, stored: StoredToken, now: datetime) -> bool:
     """Keep an operator's token on a store without a valid one; False if another server does so at the same moment."""
     revision = await store.revision()
+    if any(_is_valid_operator(item, now) for item in await store.tokens()):
+        return False
     authorship = Authorship(
         author=SERVER,
         caller_id="",
@@ -196,6 +207,10 @@ async def _add_operator(store: Store, stored: StoredToken, now: datetime) -> boo
         request=WriteRequest(id=f"operator after revision {revision}", digest=""),
     )
     return not (await store.write_token(stored.token.id, lambda _: stored, authorship)).repeated
+
+
+def _is_valid_operator(stored: StoredToken, now: datetime) -> bool:
+    return stored.token.role is CallerRole.OPERATOR and stored.token.is_valid(now)
 
 
 def write_secret(path: Path, text: str) -> None:

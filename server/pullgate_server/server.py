@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2_grpc
+from sqlalchemy.exc import SQLAlchemyError
 
 from pullgate_server.composition import (
     Application,
@@ -20,7 +21,7 @@ from pullgate_server.composition import (
     open_store,
 )
 from pullgate_server.configuration import Configuration
-from pullgate_server.errors import StartupError, StoreUnavailableError
+from pullgate_server.errors import RetryableError, StartupError
 
 log = structlog.get_logger()
 
@@ -66,15 +67,16 @@ class RunningServer:
         """Say NOT_SERVING, take no new calls, finish those that are open, and let go."""
         configuration, application = self._configuration, self._application
         application.health.end()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(configuration.drain_delay):
                 await self._hurry.wait()
         application.gate.stop_streams()
         await self._server.stop(configuration.stop_grace)
         await application.gate.idle()
+        # Last: whoever is still answered is answered from what is newest.
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     async def cancel(self) -> None:
         """End open calls now, for who cannot wait for `stop`."""
@@ -110,7 +112,7 @@ async def run(configuration: Configuration, world: World, announce: Callable[[st
             await ensure_operator_token(store, hasher, directory, world)
         except OSError as error:
             raise StartupError(f"the data directory {directory} cannot be written ({error.strerror})") from error
-        except StoreUnavailableError as error:
+        except (RetryableError, SQLAlchemyError) as error:
             raise StartupError(f"the database cannot be used ({error.__cause__}); see --database") from error
         async with compose(configuration, directory, store, hasher, world) as application:
             server = RunningServer(application, configuration)

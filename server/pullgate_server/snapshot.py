@@ -7,15 +7,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TypeVar
 
 import structlog
 
 from pullgate_policy import CategoryEvidence, HubRepository, Policy
+from pullgate_policy.event import AdministrativeEvent
 from pullgate_policy.pins import CategoryPin
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.clock import Clock
 from pullgate_server.errors import RetryableError, RevisionNotYetVisibleError
+from pullgate_server.stores.documents import contents_of_events
 from pullgate_server.stores.port import MemberList, Store, StoreContents, StoredToken
 
 log = structlog.get_logger()
@@ -154,6 +157,23 @@ class SnapshotKeeper:
         # Whoever asked may hang up; the others still want to know.
         await asyncio.shield(self._next_look)
 
+    async def take_in(
+        self, event: AdministrativeEvent, tokens: Mapping[str, StoredToken] = MappingProxyType({})
+    ) -> None:
+        """Make a write that was just committed hold here, also if the store has vanished right after it.
+
+        Args:
+            tokens: the one that the event is about, if it is about one.
+        """
+        await self.look()
+        if self.current.revision == event.revision - 1:
+            contents = contents_of_events(event.revision, event.revision - 1, [event], tokens)
+            self._newest = contents.newest
+            self._swap(replace(self.current.with_changes(contents), known_as_of=self.current.known_as_of))
+            await self._tell()
+        elif self.current.revision < event.revision:
+            log.warning("a write holds when the store is back", revision=event.revision, known=self.current.revision)
+
     async def close(self) -> None:
         """Look no more."""
         for look in self._looks:
@@ -164,10 +184,11 @@ class SnapshotKeeper:
         async with self._looking:
             self._next_look = None
             try:
+                asked_at = self._clock()
                 revision = await self._store.revision()
                 if revision != self.current.revision or self.current.known_as_of is not None:
                     await self.refresh()
-                self._last_contact = self._clock()
+                self._last_contact = asked_at
             except RetryableError as error:
                 self._lost("store out of reach", str(error.__cause__))
             except Exception as error:  # noqa: BLE001 - whatever it is, what is known grows old from here on

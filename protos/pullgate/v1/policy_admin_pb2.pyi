@@ -1066,6 +1066,7 @@ class WriteMembersRequest(_message.Message):
     ALLOW_EMPTY_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
     organization: _builtins.str
     """The organization's name."""
     replace: _builtins.bool
@@ -1082,6 +1083,10 @@ class WriteMembersRequest(_message.Message):
     def members(self) -> _containers.RepeatedCompositeFieldContainer[_member_pb2.Member]:
         """The members, each once."""
 
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Of members who are on the list already, change these fields alone: role, teams. Unset: both."""
+
     def __init__(
         self,
         *,
@@ -1092,10 +1097,11 @@ class WriteMembersRequest(_message.Message):
         allow_empty: _builtins.bool = ...,
         comment: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "comment", b"comment", "dry_run", b"dry_run", "members", b"members", "organization", b"organization", "replace", b"replace", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "comment", b"comment", "dry_run", b"dry_run", "members", b"members", "organization", b"organization", "replace", b"replace", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

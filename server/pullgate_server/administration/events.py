@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 
 from pullgate_policy.event import AdministrativeEvent, EventSubject
+from pullgate_server.administration.event_pages import page_of_events
 from pullgate_server.administration.paging import page_size, revision_of_token
 from pullgate_server.errors import FieldInvalidError
 from pullgate_server.snapshot import SnapshotKeeper
@@ -25,9 +26,8 @@ class EventLog:
         """A page of events, the newest first."""
         size, before = page_size(asked), revision_of_token(page_token)
         wanted = EventFilter(organization=organization, subject=subject, name=name, before=before)
-        events = await self._store.events(wanted, size + 1)
-        page = events[:size]
-        return page, str(page[-1].revision) if len(events) > size else ""
+        page, more = await page_of_events(self._store, wanted, size)
+        return page, str(page[-1].revision) if more else ""
 
     async def follow(self, organization: str | None, since: int | None) -> AsyncIterator[AdministrativeEvent]:
         """Every event after revision `since` (None: from now on), in their order, and then each as it is written."""
@@ -36,9 +36,10 @@ class EventLog:
         snapshot = self._snapshots.current
         told = snapshot.revision if since is None else since
         while True:
-            events = await self._store.events(EventFilter(organization=organization, after=told), _AT_ONCE)
+            wanted = EventFilter(organization=organization, after=told)
+            events, more = await page_of_events(self._store, wanted, _AT_ONCE)
             for event in events:
                 yield event
                 told = event.revision
-            if len(events) < _AT_ONCE:
+            if not more:
                 snapshot = await self._snapshots.swapped(max(told, snapshot.revision))

@@ -7,6 +7,7 @@ from datetime import datetime
 import structlog
 
 from pullgate_policy import Role
+from pullgate_policy.errors import shown
 from pullgate_policy.members import Member
 from pullgate_server.administration.authoring import WriteCall
 from pullgate_server.administration.paging import page_of_names
@@ -18,6 +19,9 @@ from pullgate_server.stores.documents import changed_entries, members_from_entri
 from pullgate_server.stores.port import MemberList, Store, Written
 
 log = structlog.get_logger()
+
+FIELDS = frozenset({"role", "teams"})
+"""What a write can change of a member."""
 
 MAX_CHANGED = 10_000
 """Entries that one write may change."""
@@ -67,8 +71,12 @@ class MemberAdministration:
         replace: bool,
         allow_empty: bool,
         dry_run: bool,
+        fields: frozenset[str] = FIELDS,
     ) -> MembersWritten:
         """Add and change members; with `replace` these are all.
+
+        Args:
+            fields: those that are changed of members who are on the list already.
 
         Raises:
             FieldInvalidError: the list is empty, and that was not allowed.
@@ -80,8 +88,12 @@ class MemberAdministration:
                 "members", "is empty; to remove everybody say replace and allow_empty" if replace else "is empty"
             )
 
+        if unknown := sorted(fields - FIELDS):
+            raise FieldInvalidError("update_mask", f"{shown(unknown[0])} is no field of a member; write role, teams")
+
         def changed(current: MemberList) -> MemberList:
-            result = wanted if replace else {**current, **wanted}
+            new = {name: _with_fields(current.get(name), member, fields) for name, member in wanted.items()}
+            result = new if replace else {**current, **new}
             _check_size(current, result)
             _keep_in(call.caller, organization, result)
             return result
@@ -120,8 +132,8 @@ class MemberAdministration:
     ) -> MembersWritten:
         if written is None:
             return MembersWritten(changes=(), unchanged=len(wanted), revision=0)
-        await self._snapshots.look()
         event = written.event
+        await self._snapshots.take_in(event)
         log.info(
             "members written",
             organization=organization,
@@ -141,6 +153,17 @@ def _came_of(
         changes=[(before[name], after[name]) for name in sorted(after)],
         unchanged=len(wanted.keys() - after.keys()),
         revision=revision,
+    )
+
+
+def _with_fields(current: Member | None, wanted: Member, fields: frozenset[str]) -> Member:
+    """The member as wanted, but for the fields that are to stay as they are."""
+    if current is None:
+        return wanted
+    return Member(
+        username=wanted.username,
+        role=wanted.role if "role" in fields else current.role,
+        teams=wanted.teams if "teams" in fields else current.teams,
     )
 
 

@@ -26,7 +26,7 @@ class PinAdministration:
     async def put(self, call: WriteCall, pin: CategoryPin) -> tuple[CategoryPin, int]:
         """Set a pin; returns it as it is kept, and the revision."""
         event = (await self._store.write_pin(pin.name, lambda _: pin, call.authorship(self._clock()))).event
-        await self._snapshots.look()
+        await self._snapshots.take_in(event)
         log.info("category pinned", name=pin.name, category=pin.category.name, revision=event.revision)
         return pin_from_document(pin.name, event.after or {}, event.author, event.written_at), event.revision
 
@@ -38,7 +38,7 @@ class PinAdministration:
                 raise CategoryPinNotFoundError(name)
 
         event = (await self._store.write_pin(name, gone, call.authorship(self._clock()))).event
-        await self._snapshots.look()
+        await self._snapshots.take_in(event)
         log.info("category pin taken back", name=name, revision=event.revision)
         return event.revision
 

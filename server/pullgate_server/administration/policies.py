@@ -10,6 +10,7 @@ from pullgate_policy.changes import SettingChange, changed_paths, policy_changes
 from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.administration.authoring import WriteCall
+from pullgate_server.administration.event_pages import page_of_events
 from pullgate_server.administration.paging import page_of_names, page_size, revision_of_token
 from pullgate_server.clock import Clock
 from pullgate_server.errors import (
@@ -65,13 +66,14 @@ class PolicyAdministration:
             return self.newest(organization)
         snapshot = self._snapshots.current
         if revision > snapshot.revision:
-            snapshot = await self._snapshots.refresh()
+            await self._snapshots.look()
+            snapshot = self._snapshots.current
         newest = snapshot.stored.get(organization)
         if newest is not None and newest.revision <= revision <= snapshot.revision:
             return newest
         if revision > snapshot.revision:
             raise PolicyRevisionNotFoundError(organization, revision)
-        events = await self._events(organization, before=revision + 1, limit=1)
+        events = await self._store.events(_writes_of(organization, before=revision + 1), 1)
         if not events or events[0].after is None:
             raise PolicyRevisionNotFoundError(organization, revision)
         return policy_of_event(events[0])
@@ -88,11 +90,11 @@ class PolicyAdministration:
     ) -> tuple[Sequence[AdministrativeEvent], str]:
         """A page of the writes of a policy, the newest first; raises PolicyNotFoundError if there never was any."""
         size = page_size(asked)
-        events = await self._events(organization, before=revision_of_token(page_token), limit=size + 1)
-        if not events and not page_token:
+        wanted = _writes_of(organization, before=revision_of_token(page_token))
+        page, more = await page_of_events(self._store, wanted, size)
+        if not page and not page_token:
             raise PolicyNotFoundError(organization)
-        page = events[:size]
-        return page, str(page[-1].revision) if len(events) > size else ""
+        return page, str(page[-1].revision) if more else ""
 
     async def diff(self, organization: str, earlier: int, later: int) -> Sequence[SettingChange]:
         """What changed from one revision (0: none) to another (0: the newest)."""
@@ -161,8 +163,8 @@ class PolicyAdministration:
         except RevisionStaleError as error:
             await self._snapshots.look()
             raise await self._with_conflicts(error, change) from None
-        await self._snapshots.look()
         event = written.event
+        await self._snapshots.take_in(event)
         log.info(
             "policy written" if event.after else "policy deleted",
             organization=organization,
@@ -186,6 +188,6 @@ class PolicyAdministration:
         conflicts = (theirs & mine) | whole
         return RevisionStaleError(error.organization, error.expected, error.current, conflicts - {""})
 
-    async def _events(self, organization: str, before: int | None, limit: int) -> Sequence[AdministrativeEvent]:
-        wanted = EventFilter(subject=EventSubject.POLICY, name=organization, before=before)
-        return await self._store.events(wanted, limit)
+
+def _writes_of(organization: str, before: int | None) -> EventFilter:
+    return EventFilter(subject=EventSubject.POLICY, name=organization, before=before)

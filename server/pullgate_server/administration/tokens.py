@@ -107,7 +107,7 @@ class TokenAdministration:
         written = await self._store.write_token(token.id, lambda _: stored, call.authorship(now))
         if written.repeated:
             raise TokenAlreadyShownError(written.event.name)
-        await self._snapshots.look()
+        await self._snapshots.take_in(written.event, {token.id: stored})
         log.info("token created", id=token.id, name=token.name, role=token.role.value, author=call.caller.name)
         return secret, token
 
@@ -128,7 +128,7 @@ class TokenAdministration:
 
     async def revoke(self, call: WriteCall, token_id: str) -> AccessToken:
         """End a token; one that has been revoked stays so. Raises TokenNotFoundError and LockedOutError."""
-        stored = self._own(call.caller, token_id)
+        stored = await self._own(call.caller, token_id)
         if stored.token.revoked_at is not None:
             return stored.token
         now = self._clock()
@@ -148,15 +148,15 @@ class TokenAdministration:
         if not timedelta(0) <= overlap <= MAX_OVERLAP:
             raise FieldInvalidError("overlap", f"is not between 0 and {MAX_OVERLAP.days} days")
         _check_lifetime(expires_in)
-        stored = self._own(call.caller, token_id)
-        if stored.token.revoked_at is not None:
-            raise FieldInvalidError("id", "names a token that was revoked; make a new one")
+        stored = await self._own(call.caller, token_id)
         now, secret = self._clock(), new_secret(self._random_bytes)
         if expires_in is None and not stored.token.is_valid(now):
             raise FieldInvalidError("expires_in", "is needed: the token has expired")
 
         def rotated(current: StoredToken) -> StoredToken:
             token = current.token
+            if token.revoked_at is not None:
+                raise FieldInvalidError("id", "names a token that was revoked; make a new one")
             if expires_in is not None:
                 token = replace(token, expires_at=now + expires_in)
             return StoredToken(
@@ -189,17 +189,16 @@ class TokenAdministration:
         self, call: WriteCall, known: StoredToken, change: Callable[[StoredToken], StoredToken], now: datetime
     ) -> tuple[AccessToken, bool]:
         """Write a token that is there; returns it as it is since, and whether that had been done before."""
-        token = known.token
+        stored = known
 
         def changed(current: StoredToken | None) -> StoredToken:
-            nonlocal token
+            nonlocal stored
             stored = change(current or known)
-            token = stored.token
             return stored
 
         written = await self._store.write_token(known.token.id, changed, call.authorship(now))
-        await self._snapshots.look()
-        return token, written.repeated
+        await self._snapshots.take_in(written.event, {known.token.id: stored})
+        return self._snapshots.current.tokens.get(known.token.id, stored).token, written.repeated
 
     async def _all(self) -> Sequence[AccessToken]:
         """All tokens, from the store because it alone knows of their use on other servers, else from the snapshot."""
@@ -211,7 +210,10 @@ class TokenAdministration:
             stored = sorted(known.values(), key=lambda item: (item.token.created_at, item.token.id))
         return [item.token for item in stored]
 
-    def _own(self, caller: Caller, token_id: str) -> StoredToken:
+    async def _own(self, caller: Caller, token_id: str) -> StoredToken:
+        if token_id not in self._snapshots.current.tokens:
+            # Another server may have made it a moment ago.
+            await self._snapshots.look()
         stored = self._snapshots.current.tokens.get(token_id)
         only = scope(caller, "")
         if stored is None or (only is not None and stored.token.organization != only):

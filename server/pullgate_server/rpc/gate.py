@@ -9,7 +9,8 @@ context for metadata that grpc has already read converts all of it once more (do
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -43,8 +44,8 @@ Request = TypeVar("Request", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
 UnaryHandler = Callable[[Any, Caller, Context], Awaitable[Message | bytes]]
 Shortcut = Callable[[bytes, Caller], bytes | None]
-BothWaysHandler = Callable[[AsyncIterator[Any], Caller, Context], AsyncIterator[Message | bytes]]
-AnswersHandler = Callable[[Any, Caller, Context], AsyncIterator[Message | bytes]]
+BothWaysHandler = Callable[[AsyncIterator[Any], Caller, Context], AsyncGenerator[Message | bytes]]
+AnswersHandler = Callable[[Any, Caller, Context], AsyncGenerator[Message | bytes]]
 
 HandlerMaker = Callable[["_Known"], "grpc.RpcMethodHandler[Any, Any]"]
 
@@ -126,7 +127,8 @@ class Gate:
 
     async def idle(self) -> None:
         """Wait until no call is open, their clean-up included. Only after `stop_streams`."""
-        if self._open_calls:
+        while self._open_calls:
+            self._idle.clear()
             await self._idle.wait()
 
     def status_of(self, error: Exception) -> status_pb2.Status:
@@ -191,7 +193,8 @@ class Gate:
             try:
                 standing = await self._find_out(known, rule, context)
                 self._make_room()
-                await self._run(requests, standing, handler(requests, standing.caller, context), context)
+                async with aclosing(handler(requests, standing.caller, context)) as answers:
+                    await self._run(requests, standing, answers, context)
             except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
                 await self._end(context, error)
             finally:
@@ -211,8 +214,9 @@ class Gate:
                 rule.admit_request(standing.caller, request)
                 # Tells the client that it is heard, though the first answer may be long in coming.
                 await context.send_initial_metadata(())
-                answers = _Stoppable(handler(request, standing.caller, context), lambda answer: answer)
-                await self._run(answers, standing, answers, context)
+                async with aclosing(handler(request, standing.caller, context)) as made:
+                    answers = _Stoppable(made, lambda answer: answer)
+                    await self._run(answers, standing, answers, context)
             except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
                 await self._end(context, error)
             finally:
@@ -233,6 +237,7 @@ class Gate:
         try:
             if self._stopping:
                 stream.stop(ServerStoppingError())
+            self._end_if_over(stream, standing)
             async for answer in answers:
                 standing.check()
                 await context.write(_serialized(answer))
@@ -243,11 +248,15 @@ class Gate:
             del self._streams[stream]
 
     async def _end_in_time(self, stream: "_Stoppable[Any]", standing: "_Standing") -> None:
-        """End a stream when its caller expires."""
-        while stream.stopped_by is None and standing.caller.expires_at is not None:
+        """End a stream when its caller expires, whenever that comes to be."""
+        while stream.stopped_by is None:
+            standing.changed.clear()
+            expires_at = standing.caller.expires_at
             # Timers may be early, and the clock may be set: what counts is what it says afterwards.
-            left = (standing.caller.expires_at - self._clock()).total_seconds()
-            await asyncio.sleep(max(left, EXPIRY_POLL_SECONDS))
+            left = None if expires_at is None else (expires_at - self._clock()).total_seconds()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if left is None else max(left, EXPIRY_POLL_SECONDS)):
+                    await standing.changed.wait()
             self._end_if_over(stream, standing)
 
     def _end_if_over(self, stream: "_Stoppable[Any]", standing: "_Standing") -> None:
@@ -386,6 +395,7 @@ class _Standing:
 
     Attributes:
         caller: as it was last found.
+        changed: set when it was found to be another one.
     """
 
     def __init__(
@@ -400,6 +410,7 @@ class _Standing:
         self._clock = clock
         self._generation = generation
         self._found_at = generation()
+        self.changed = asyncio.Event()
 
     def check(self) -> None:
         """Raise what ended the caller, or made it another, if anything has."""
@@ -412,6 +423,7 @@ class _Standing:
         if (caller.id, caller.role) != (self.caller.id, self.caller.role):
             raise RoleNotPermittedError(f"{caller.name} is no longer what it was when this stream began; call again")
         self.caller, self._found_at = caller, self._generation()
+        self.changed.set()
 
 
 class _Stoppable(Generic[T]):

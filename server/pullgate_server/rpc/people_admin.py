@@ -8,7 +8,7 @@ from pullgate.v1 import event_pb2, mapping
 from pullgate.v1 import policy_admin_pb2 as messages
 from pullgate_policy.event import AdministrativeEvent
 from pullgate_server.administration.events import EventLog
-from pullgate_server.administration.members import MemberAdministration, MembersWritten
+from pullgate_server.administration.members import FIELDS, MemberAdministration, MembersWritten
 from pullgate_server.administration.tokens import TokenAdministration, WantedToken
 from pullgate_server.authorization import scope
 from pullgate_server.callers import Caller
@@ -54,6 +54,7 @@ class MemberAdminService:
             replace=request.replace,
             allow_empty=request.allow_empty,
             dry_run=request.dry_run,
+            fields=frozenset(request.update_mask.paths) or FIELDS,
         )
         return messages.WriteMembersResponse(
             changes=_changes(written), unchanged=written.unchanged, revision=written.revision

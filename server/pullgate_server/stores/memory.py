@@ -133,7 +133,7 @@ class MemoryStore:
     async def begin(self, token: StoredToken) -> bool:
         """Keep the first token."""
         self._reach()
-        if self._tokens:
+        if self._tokens or any(event.revision == 0 for event in self._events):
             return False
         self._tokens[token.token.id] = token
         self._events.insert(0, first_event(token))
@@ -150,6 +150,10 @@ class MemoryStore:
         self._reach()
         fitting = [event for event in self._events if wanted.admits(event)]
         return fitting[:limit] if wanted.after is not None else fitting[::-1][:limit]
+
+    async def event_sizes(self, wanted: EventFilter, limit: int) -> Sequence[int]:
+        """About how large they are."""
+        return [len(str(event.before)) + len(str(event.after)) for event in await self.events(wanted, limit)]
 
     async def tokens_used(self, used: Mapping[str, datetime]) -> None:
         """Note when tokens were last used."""

@@ -174,7 +174,11 @@ class Store(Protocol):
         ...
 
     async def begin(self, token: StoredToken) -> bool:
-        """Keep the first token, as part of the store's beginning at revision 0; False if there is any already."""
+        """Keep the first token, as part of the store's beginning at revision 0.
+
+        Returns:
+            False if there is any token already, or the store has begun before.
+        """
         ...
 
     async def adopt_token_key(self, check: str, rehash: Callable[[str], str]) -> str:
@@ -191,6 +195,10 @@ class Store(Protocol):
 
     async def events(self, wanted: EventFilter, limit: int) -> Sequence[AdministrativeEvent]:
         """At most `limit` events: the newest first, or with `after` those after it, the oldest first."""
+        ...
+
+    async def event_sizes(self, wanted: EventFilter, limit: int) -> Sequence[int]:
+        """About how many characters the events have that `events` gives, each."""
         ...
 
     async def tokens_used(self, used: Mapping[str, datetime]) -> None:

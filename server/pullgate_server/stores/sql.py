@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Row, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, Select, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -40,6 +40,9 @@ from pullgate_server.stores.port import Authorship, EventFilter, MemberList, Sto
 _DEFECTS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What a database says about a statement that is wrong, which trying again would not mend."""
 
+
+CLOSING_SECONDS = 3.0
+"""How long to wait, at the end, for transactions that are under way, and then for connections to close."""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -193,7 +196,10 @@ class SqlStore:
         async with self._transaction(writes=True) as connection:
             # Locks the row, so that servers that start together on one database agree on who is first.
             await connection.execute(update(schema.store).values(revision=schema.store.c.revision))
-            if await connection.scalar(select(func.count()).select_from(schema.tokens)):
+            begun = select(func.count()).select_from(schema.events).where(schema.events.c.revision == 0)
+            if await connection.scalar(select(func.count()).select_from(schema.tokens)) or await connection.scalar(
+                begun
+            ):
                 return False
             await connection.execute(insert(schema.tokens).values(**_token_row(token)))
             event = first_event(token)
@@ -217,21 +223,17 @@ class SqlStore:
     @_to_the_end
     async def events(self, wanted: EventFilter, limit: int) -> Sequence[AdministrativeEvent]:
         """Events that fit."""
-        table = schema.events
-        order = table.c.revision if wanted.after is not None else table.c.revision.desc()
-        statement = select(table).order_by(order).limit(limit)
-        if wanted.organization is not None:
-            statement = statement.where(table.c.organization == wanted.organization)
-        if wanted.subject is not None:
-            statement = statement.where(table.c.subject == wanted.subject.value)
-        if wanted.name is not None:
-            statement = statement.where(table.c.name == wanted.name)
-        if wanted.before is not None:
-            statement = statement.where(table.c.revision < wanted.before)
-        if wanted.after is not None:
-            statement = statement.where(table.c.revision > wanted.after)
         async with self._transaction() as connection:
-            return [_event(row) for row in await connection.execute(statement)]
+            rows = await connection.execute(_that_fit(select(schema.events), wanted, limit))
+            return [_event(row) for row in rows]
+
+    @_to_the_end
+    async def event_sizes(self, wanted: EventFilter, limit: int) -> Sequence[int]:
+        """About how large they are."""
+        documents = (schema.events.c.before, schema.events.c.after)
+        before, after = (func.coalesce(func.length(document), 0) for document in documents)
+        async with self._transaction() as connection:
+            return list(await connection.scalars(_that_fit(select(before + after), wanted, limit)))
 
     @_to_the_end
     async def tokens_used(self, used: Mapping[str, datetime]) -> None:
@@ -250,8 +252,14 @@ class SqlStore:
 
     async def close(self) -> None:
         """Close all connections, once what is under way has come to its end."""
-        await asyncio.gather(*self.running, return_exceptions=True)
-        await self._engine.dispose()
+        if self.running:
+            await asyncio.wait(self.running, timeout=CLOSING_SECONDS)
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self._engine.dispose()
+        except TimeoutError:
+            # A database that does not answer would be said goodbye to one connection after another.
+            await self._engine.dispose(close=False)
 
     @_to_the_end
     async def _write(
@@ -287,6 +295,23 @@ class SqlStore:
             if not committing:
                 raise
             raise OutcomeUnknownError from error
+
+
+def _that_fit(statement: Select[Any], wanted: EventFilter, limit: int) -> Select[Any]:
+    """What a statement gives of events that are wanted, in the order that the port promises."""
+    table = schema.events
+    order = table.c.revision if wanted.after is not None else table.c.revision.desc()
+    if wanted.organization is not None:
+        statement = statement.where(table.c.organization == wanted.organization)
+    if wanted.subject is not None:
+        statement = statement.where(table.c.subject == wanted.subject.value)
+    if wanted.name is not None:
+        statement = statement.where(table.c.name == wanted.name)
+    if wanted.before is not None:
+        statement = statement.where(table.c.revision < wanted.before)
+    if wanted.after is not None:
+        statement = statement.where(table.c.revision > wanted.after)
+    return statement.order_by(order).limit(limit)
 
 
 async def _current_revision(connection: AsyncConnection) -> int:

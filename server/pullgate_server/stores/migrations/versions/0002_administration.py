@@ -12,6 +12,12 @@ APPEND_ONLY = {
     "sqlite": [
         f"CREATE TRIGGER events_stay_{verb} BEFORE {verb} ON events BEGIN SELECT RAISE(ABORT, 'never changed'); END"
         for verb in ("UPDATE", "DELETE")
+    ]
+    + [
+        # INSERT OR REPLACE would delete without a trigger.
+        """CREATE TRIGGER events_stay_REPLACE BEFORE INSERT ON events
+        WHEN EXISTS (SELECT 1 FROM events WHERE revision = NEW.revision)
+        BEGIN SELECT RAISE(ABORT, 'never changed'); END"""
     ],
     "postgresql": [
         """CREATE FUNCTION events_stay() RETURNS trigger LANGUAGE plpgsql AS
