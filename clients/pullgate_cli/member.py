@@ -159,9 +159,8 @@ def set_(
     if teams and no_team:
         raise click.UsageError("say either --team or --no-team")
     data: Any = [{"username": name, "role": role or "member", "teams": list(teams)} for name in usernames]
-    said = [*(["role"] if role else []), *(["teams"] if teams or no_team else [])]
-    if not said:
-        raise click.UsageError("say --role, --team or --no-team")
+    # The name alone changes nothing of who is on the list already.
+    said = ["username", *(["role"] if role else []), *(["teams"] if teams or no_team else [])]
     try:
         members = parse_members(data)
     except InvalidMembersError as error:

@@ -173,12 +173,11 @@ def _write(client: "Client", item: PlannedPolicy, comment: str, done: Sequence[s
     try:
         return client.put_policy(item.wanted, expected_revision=item.revision, comment=comment).revision
     except CallError as error:
-        if error.code.name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
-            click.echo(f"perhaps written: {item.organization}; see pullgate policy history", err=True)
-        if done:
-            click.echo(
-                f"written before this: {', '.join(done)}; not written: what follows {item.organization}", err=True
-            )
+        unknown = error.code.name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+        if done or unknown:
+            before = f"written before this: {', '.join(done)}; " if done else ""
+            this = f"perhaps written: {item.organization}; not written: " if unknown else "not written: "
+            click.echo(f"{before}{this}{'' if unknown else f'{item.organization} and '}what follows", err=True)
         raise
 
 

@@ -355,3 +355,37 @@ async def test_who_may_read_and_change_a_list(serve: Serve, role: str, may: list
                 told = await refused(call(caller, method, organization="acme", **fields))
                 assert (told.code, told.reason) == ("PERMISSION_DENIED", "ROLE_NOT_PERMITTED")
                 assert elsewhere.code == "PERMISSION_DENIED"
+
+
+@pytest.mark.parametrize(
+    ("paths", "ada", "new"),
+    [
+        ([], ("ROLE_MEMBER", ["web"]), ("ROLE_MEMBER", ["web"])),
+        (["role", "teams"], ("ROLE_MEMBER", ["web"]), ("ROLE_MEMBER", ["web"])),
+        (["teams"], ("ROLE_OWNER", ["web"]), ("ROLE_MEMBER", ["web"])),
+        (["role"], ("ROLE_MEMBER", ["data"]), ("ROLE_MEMBER", ["web"])),
+        (["username"], ("ROLE_OWNER", ["data"]), ("ROLE_MEMBER", ["web"])),
+    ],
+)
+async def test_fields_that_are_not_named_stay_as_they_are(
+    serve: Serve, paths: list[str], ada: tuple[str, list[str]], new: tuple[str, list[str]]
+) -> None:
+    """update_mask says what changes of who is on the list, inside the write itself; somebody new is as written."""
+    async with serve() as service:
+        await write(service, member("ada", "owner", "data"))
+        entries = [member(name, "member", "web") for name in ("ada", "new")]
+        await write(service, *entries, update_mask={"paths": paths})
+        there = {item.username: (identity_pb2.Role.Name(item.role), list(item.teams)) for item in await listed(service)}
+
+        assert there == {"ada": ada, "new": new}
+
+
+async def test_a_field_that_members_do_not_have_is_refused(serve: Serve) -> None:
+    """A mask with another field is told, and nothing is written."""
+    async with serve() as service:
+        request = policy_admin_pb2.WriteMembersRequest(organization="acme", members=[member("ada")])
+        request.update_mask.paths.append("email")
+        told = await refusal(service, request, "WriteMembers")
+
+        assert told[:2] == ("INVALID_ARGUMENT", "FIELD_INVALID")
+        assert told[2][0][0] == "update_mask"

@@ -1,21 +1,31 @@
 """Callers that end while their calls are open, and a server that can no longer read its store."""
 
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy import text
 
 from pullgate.v1 import access_token_pb2, policy_admin_pb2
 from pullgate_policy import Preset, preset_policy
+from pullgate_server.composition import World, ensure_operator_token, open_secrets
+from pullgate_server.configuration import Configuration
 from pullgate_server.rpc.gate import Gate
+from pullgate_server.stores.engines import open_engine
 from pullgate_server.stores.memory import MemoryStore
-from pullgate_server.stores.port import StoreContents
-from tests.conftest import SOON, Serve, Service
+from pullgate_server.stores.port import StoreContents, Written
+from tests.conftest import SOON, Clock, Serve, Service
+from tests.postgresql import PostgresqlServer
 from tests.server.test_outage import SERVING, statuses
 from tests.server.test_policy_admin_service import STRICT, put
 from tests.server.test_policy_decision_service import question
-from tests.stores import put_policy
+from tests.stores import by_ada, put_policy, store_at
+
+OPERATIONS = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
 
 OWNER = access_token_pb2.CALLER_ROLE_OWNER
 
@@ -166,3 +176,130 @@ async def test_an_event_that_is_too_large_to_send_says_so(serve: Serve) -> None:
 
         assert (both.revision, both.documents_left_out, both.HasField("after")) == (2, True, False)
         assert (one.revision, one.documents_left_out, one.HasField("after")) == (1, False, True)
+
+
+async def test_a_stream_ends_when_its_end_is_moved_earlier(serve: Serve) -> None:
+    """A token without an end that gets one ends its idle streams at that moment."""
+    async with serve() as service:
+        made = await create_token(service)
+        events = service.administration.StreamEvents(
+            policy_admin_pb2.StreamEventsRequest(), metadata=bearing(made.secret), timeout=SOON
+        )
+        await events.initial_metadata()
+        rotation = policy_admin_pb2.RotateTokenRequest(id=made.token.id)
+        rotation.overlap.FromSeconds(1)
+        await service.call(service.administration.RotateToken, rotation)
+        assert (await anext(aiter(events))).event.name == made.token.id
+        service.clock.advance(seconds=2)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            [event async for event in events]
+
+        assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+class VanishingStore(MemoryStore):
+    """A store that is out of reach right after a write was committed.
+
+    Attributes:
+        vanishes: whether the next write is the last thing that is heard of it.
+    """
+
+    vanishes = False
+
+    async def write_token(self, *arguments: Any) -> Written:
+        """Write, and be gone."""
+        written = await super().write_token(*arguments)
+        self.available = not self.vanishes
+        return written
+
+
+async def test_a_revocation_holds_though_the_store_vanishes_after_it(serve: Serve) -> None:
+    """What was acknowledged holds on the server that took it, whatever becomes of the store."""
+    store = VanishingStore()
+    async with serve(store=store) as service:
+        made = await create_token(service)
+        store.vanishes = True
+        ended = await service.call(
+            service.administration.RevokeToken, policy_admin_pb2.RevokeTokenRequest(id=made.token.id)
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await service.administration.GetCaller(
+                policy_admin_pb2.GetCallerRequest(), metadata=bearing(made.secret), timeout=SOON
+            )
+
+        assert ended.token.HasField("revoked_at")
+        assert raised.value.details() == "the token was revoked"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_tokens_can_be_begun_anew(kind: str, tmp_path: Path, postgresql: PostgresqlServer) -> None:
+    """The way out of a lost key, as docs/operations.md tells it: policies stay, and a start makes a new operator."""
+    (statements,) = re.findall(r"`(DELETE FROM tokens;[^`]*)`", OPERATIONS)
+    database = await postgresql.new_database() if kind == "postgresql" else ""
+    configuration = Configuration()
+    async with store_at(kind, tmp_path, database) as store:
+        hasher = await open_secrets(configuration, store, tmp_path, World())
+        await ensure_operator_token(store, hasher, tmp_path, World())
+        await put_policy(store, preset_policy(Preset.STRICT, "acme"))
+    engine = open_engine(database, tmp_path / "pullgate.db")
+    async with engine.begin() as connection:
+        for statement in filter(str.strip, statements.split(";")):
+            await connection.execute(text(statement))
+    await engine.dispose()
+    for name in ("token.key", "operator.token"):
+        (tmp_path / name).unlink()
+    async with store_at(kind, tmp_path, database) as store:
+        hasher = await open_secrets(configuration, store, tmp_path, World())
+        await ensure_operator_token(store, hasher, tmp_path, World())
+        (stored,) = await store.tokens()
+        contents = await store.read(None)
+
+    assert hasher.hash((tmp_path / "operator.token").read_text().strip()) == stored.secret_hash
+    assert set(contents.policies) == {"acme"}
+    assert contents.revision == 2
+
+
+async def test_an_operators_token_that_ended_is_no_way_in(tmp_path: Path) -> None:
+    """When no operator's token is valid a start makes one, whatever a start that was cut off has left."""
+    store, clock = MemoryStore(), Clock()
+    world = World(clock=clock)
+    hasher = await open_secrets(Configuration(), store, tmp_path, world)
+    await ensure_operator_token(store, hasher, tmp_path, world)
+    (first,) = await store.tokens()
+    ended = replace(first, token=replace(first.token, expires_at=clock.now))
+    await store.write_token(first.token.id, lambda _: ended, by_ada())
+    (tmp_path / "operator.token").replace(tmp_path / "operator.token.new")
+    clock.advance(seconds=1)
+    await ensure_operator_token(store, hasher, tmp_path, world)
+    _, second = await store.tokens()
+
+    assert hasher.hash((tmp_path / "operator.token").read_text().strip()) == second.secret_hash
+    assert second.token.is_valid(clock.now)
+    assert not (tmp_path / "operator.token.new").exists()
+
+
+async def test_pages_of_large_events_end_early(serve: Serve) -> None:
+    """However large events are, a page is read and sent whole, and none is left out."""
+    async with serve() as service:
+        message = policy_admin_pb2.PutPolicyRequest(policy=STRICT)
+        for index in range(6000):
+            message.policy.image_access.blocklist.add(repository=f"someuser/tool{index}", reason="because " * 10)
+        for number in range(4):
+            message.comment = f"write {number}"
+            await service.call(service.administration.PutPolicy, message)
+        pages: list[list[int]] = []
+        token = ""
+        while not pages or token:
+            request = policy_admin_pb2.ListEventsRequest(organization="acme", page_token=token)
+            response = await service.call(service.administration.ListEvents, request)
+            pages.append([event.revision for event in response.events])
+            token = response.next_page_token
+        followed = service.administration.StreamEvents(
+            policy_admin_pb2.StreamEventsRequest(since_revision=0), metadata=service.metadata, timeout=SOON
+        )
+        told = [(await anext(aiter(followed))).event.revision for _ in range(4)]
+        followed.cancel()
+
+        assert [revision for page in pages for revision in page] == [4, 3, 2, 1]
+        assert len(pages) > 1
+        assert told == [1, 2, 3, 4]

@@ -349,7 +349,11 @@ async def test_events_are_filtered(store: Store, filters: dict[str, object], rev
     await put(store, "globex")
     events = await store.events(EventFilter(**filters), limit)  # type: ignore[arg-type]
 
+    sizes = await store.event_sizes(EventFilter(**filters), limit)  # type: ignore[arg-type]
+
     assert revisions[:limit] == [event.revision for event in events]
+    assert len(sizes) == len(events)
+    assert all(0 < size < 5000 for size in sizes)
 
 
 async def test_a_repeated_request_happens_once(store: Store) -> None:

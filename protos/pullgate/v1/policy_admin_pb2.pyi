@@ -1085,7 +1085,7 @@ class WriteMembersRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of members who are on the list already, change these fields alone: role, teams. Unset: both."""
+        """Of members who are on the list already, change these fields alone: role, teams. Unset: both; username alone: none."""
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ class MemberAdministration:
                 "members", "is empty; to remove everybody say replace and allow_empty" if replace else "is empty"
             )
 
-        if unknown := sorted(fields - FIELDS):
+        if unknown := sorted(fields - FIELDS - {"username"}):
             raise FieldInvalidError("update_mask", f"{shown(unknown[0])} is no field of a member; write role, teams")
 
         def changed(current: MemberList) -> MemberList:
