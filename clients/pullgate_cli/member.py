@@ -14,6 +14,7 @@ from pullgate_policy import Role
 from pullgate_policy.members import (
     InvalidMembersError,
     Member,
+    MembersWritten,
     member_data,
     members_csv,
     parse_members,
@@ -23,7 +24,6 @@ from pullgate_policy.members import (
 
 if TYPE_CHECKING:
     from pullgate_client import Client
-    from pullgate_client.values import MembersWritten
 
 EXIT_CODES = """\b
 Exit codes:
@@ -192,7 +192,7 @@ def _checked(parse: Callable[[], Sequence[Member]], file: Path) -> Sequence[Memb
         refuse("not a valid member list", {file: error.problems})
 
 
-def _tell(organization: str, written: "MembersWritten", *, as_json: bool, dry_run: bool = False) -> None:
+def _tell(organization: str, written: MembersWritten, *, as_json: bool, dry_run: bool = False) -> None:
     if as_json:
         click.echo(json.dumps(_written_data(organization, written), ensure_ascii=False))
         return
@@ -203,7 +203,7 @@ def _tell(organization: str, written: "MembersWritten", *, as_json: bool, dry_ru
     click.echo(f"{organization}: {changed} changed, {unchanged} unchanged; {outcome}")
 
 
-def _told(written: "MembersWritten") -> Iterable[str]:
+def _told(written: MembersWritten) -> Iterable[str]:
     for before, after in written.changes:
         if before is None and after is not None:
             yield f"  {click.style('+', fg='green', bold=True)} {after.username}  {_words(after)}"
@@ -218,7 +218,7 @@ def _words(item: Member) -> str:
     return f"{item.role.value}{teams}"
 
 
-def _written_data(organization: str, written: "MembersWritten") -> dict[str, Any]:
+def _written_data(organization: str, written: MembersWritten) -> dict[str, Any]:
     return {
         "organization": organization,
         "revision": written.revision,

@@ -14,13 +14,13 @@ from pullgate.v1.policy_admin_pb2_grpc import PolicyAdminServiceStub
 from pullgate.v1.policy_decision_pb2_grpc import PolicyDecisionServiceStub
 from pullgate_client.connection import Connection
 from pullgate_client.errors import CallError
-from pullgate_client.values import DryRun, DryRunResult, MembersWritten, WhoAmI
+from pullgate_client.values import DryRun, DryRunResult, WhoAmI
 from pullgate_policy import Identity, Policy
 from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.answer import Answer
 from pullgate_policy.changes import SettingChange
 from pullgate_policy.event import AdministrativeEvent, EventSubject
-from pullgate_policy.members import Member
+from pullgate_policy.members import Member, MembersWritten
 from pullgate_policy.pins import CategoryPin
 from pullgate_policy.stored_policy import PolicyRevision, StoredPolicy
 

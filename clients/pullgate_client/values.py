@@ -9,7 +9,6 @@ from pullgate_policy import Identity
 from pullgate_policy.access_token import CallerRole
 from pullgate_policy.answer import Answer
 from pullgate_policy.changes import SettingChange
-from pullgate_policy.members import Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,21 +28,6 @@ class WhoAmI:
     username: str
     may_assert_roles: bool
     expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MembersWritten:
-    """What came of a write of a member list.
-
-    Attributes:
-        changes: each entry that changed, before and after; None where there was or is none.
-        unchanged: how many of those named stayed as they were.
-        revision: 0 where nothing was written.
-    """
-
-    changes: Sequence[tuple[Member | None, Member | None]]
-    unchanged: int
-    revision: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,41 +51,18 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberChanges:
-    """What writing a list does to the list that is there.
+class MembersWritten:
+    """What came of a write of a member list.
 
     Attributes:
-        added: in the order of the list that is wanted.
-        changed: each before and after, in that order too.
-        removed: in the order of the list that is there.
-        unchanged: how many stay as they are, those that the list that is wanted does not name included.
+        changes: each entry that changed, before and after, in the order of the names; None where there was or is none.
+        unchanged: how many of those named stayed as they were.
+        revision: 0 where nothing was written.
     """
 
-    added: tuple[Member, ...]
-    changed: tuple[tuple[Member, Member], ...]
-    removed: tuple[Member, ...]
+    changes: Sequence[tuple[Member | None, Member | None]]
     unchanged: int
-
-
-def member_changes(before: Mapping[str, Member], wanted: Iterable[Member], *, replace: bool) -> MemberChanges:
-    """What `wanted` changes.
-
-    Args:
-        before: the members that are there, by username.
-        wanted: each username once.
-        replace: whether `wanted` is the whole list, so that whom it does not name is removed.
-    """
-    after = {member.username: member for member in wanted}
-    changed = tuple(
-        (before[name], member) for name, member in after.items() if name in before and before[name] != member
-    )
-    removed = tuple(member for name, member in before.items() if name not in after) if replace else ()
-    return MemberChanges(
-        added=tuple(member for name, member in after.items() if name not in before),
-        changed=changed,
-        removed=removed,
-        unchanged=len(before) - len(changed) - len(removed),
-    )
+    revision: int
 
 
 _member: Record[Member] = Record(Member)

@@ -10,8 +10,6 @@ from pullgate_policy import Role
 from pullgate_policy.members import (
     InvalidMembersError,
     Member,
-    MemberChanges,
-    member_changes,
     member_data,
     members_csv,
     parse_members,
@@ -185,34 +183,3 @@ def test_problems_of_csv(text: str, told: list[str]) -> None:
 
     assert len(told) == len(problems), problems
     assert all(problem.startswith(expected) for problem, expected in zip(problems, told, strict=True)), problems
-
-
-BEFORE = {member.username: member for member in (ADA, DEV, Member(username="eve"), Member(username="bob"))}
-PROMOTED = Member(username="dev", role=Role.POLICY_MANAGER)
-NEW = Member(username="new")
-
-
-@pytest.mark.parametrize(
-    ("replace", "removed", "unchanged"),
-    [(False, (), 3), (True, (BEFORE["eve"], BEFORE["bob"]), 1)],
-)
-def test_changes(replace: bool, removed: tuple[Member, ...], unchanged: int) -> None:
-    """Whom a list does not name stays, unless the list is the whole one."""
-    changes = member_changes(BEFORE, [NEW, PROMOTED, ADA], replace=replace)
-
-    assert changes == MemberChanges(added=(NEW,), changed=((DEV, PROMOTED),), removed=removed, unchanged=unchanged)
-
-
-@given(members, members)
-def test_a_list_that_replaces_is_what_is_there_afterwards(
-    before: tuple[Member, ...], after: tuple[Member, ...]
-) -> None:
-    """Changes carried out on the list that is there give the list that is wanted."""
-    listed = {member.username: member for member in before}
-    changes = member_changes(listed, after, replace=True)
-    for member in changes.removed:
-        del listed[member.username]
-    listed |= {member.username: member for member in (*changes.added, *(new for _, new in changes.changed))}
-
-    assert listed == {member.username: member for member in after}
-    assert changes.unchanged == len(after) - len(changes.added) - len(changes.changed)

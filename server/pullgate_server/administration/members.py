@@ -1,14 +1,13 @@
 """Member lists."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
 from pullgate_policy import Role
 from pullgate_policy.errors import shown
-from pullgate_policy.members import Member
+from pullgate_policy.members import Member, MembersWritten
 from pullgate_server.administration.authoring import WriteCall
 from pullgate_server.administration.paging import page_of_names
 from pullgate_server.callers import Caller, CallerRole
@@ -25,21 +24,6 @@ FIELDS = frozenset({"role", "teams"})
 
 MAX_CHANGED = 10_000
 """Entries that one write may change."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MembersWritten:
-    """What came of a write of a member list.
-
-    Attributes:
-        changes: each entry that changed, before and after, in the order of the names.
-        unchanged: how many of those named stayed as they were.
-        revision: 0 where nothing was written.
-    """
-
-    changes: Sequence[tuple[Member | None, Member | None]]
-    unchanged: int
-    revision: int
 
 
 class MemberAdministration:

@@ -7,8 +7,9 @@ from typing import Any
 from pullgate.v1 import event_pb2, mapping
 from pullgate.v1 import policy_admin_pb2 as messages
 from pullgate_policy.event import AdministrativeEvent
+from pullgate_policy.members import MembersWritten
 from pullgate_server.administration.events import EventLog
-from pullgate_server.administration.members import FIELDS, MemberAdministration, MembersWritten
+from pullgate_server.administration.members import FIELDS, MemberAdministration
 from pullgate_server.administration.tokens import TokenAdministration, WantedToken
 from pullgate_server.authorization import scope
 from pullgate_server.callers import Caller
