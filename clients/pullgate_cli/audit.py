@@ -94,7 +94,7 @@ def _print_table(events: Iterable[AdministrativeEvent]) -> None:
             )
             for event in events
         ),
-        whole=["revision", "when"],
+        whole=["revision", "when", "what"],
         empty="no events",
     )
 
