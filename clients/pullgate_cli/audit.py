@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pullgate_cli.connecting import connects
+from pullgate_cli.moments import moment_data
 from pullgate_cli.tables import one_line, print_table
 from pullgate_policy.event import AdministrativeEvent, EventSubject
 
@@ -124,7 +125,7 @@ def _what(event: AdministrativeEvent) -> str:
 def _data(event: AdministrativeEvent) -> dict[str, Any]:
     return {
         "revision": event.revision,
-        "written_at": event.written_at.isoformat().replace("+00:00", "Z"),
+        "written_at": moment_data(event.written_at),
         "author": event.author,
         "caller_id": event.caller_id,
         "origin": event.origin,

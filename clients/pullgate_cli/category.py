@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pullgate_cli.connecting import connects
+from pullgate_cli.moments import moment_data
 from pullgate_cli.tables import print_table
 from pullgate_policy import Category, CommunityClass
 from pullgate_policy.pins import CategoryPin, InvalidPinError
@@ -108,6 +109,6 @@ def _data(item: CategoryPin) -> dict[str, object]:
         "category": item.category.name,
         "community_class": item.community_class.name if item.community_class else None,
         "author": item.author,
-        "written_at": item.written_at.isoformat().replace("+00:00", "Z"),
+        "written_at": moment_data(item.written_at),
         "reason": item.reason,
     }

@@ -115,8 +115,13 @@ def _is_here(address: str) -> bool:
 
 def fail(error: "CallError", connection: "Connection") -> NoReturn:
     """Say why there is no answer, and what to do, and leave."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {explain(error, connection)}", err=True)
+    say_error(explain(error, connection))
     sys.exit(exit_code(error))
+
+
+def say_error(message: str) -> None:
+    """Say on standard error why there is no answer."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
 
 
 def exit_code(error: "CallError") -> int:

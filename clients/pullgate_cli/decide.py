@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pullgate_cli.connecting import NO_ANSWER, USAGE, connects, explain
+from pullgate_cli.connecting import NO_ANSWER, USAGE, connects, explain, say_error
+from pullgate_cli.moments import moment_data
 from pullgate_cli.references import explain_position, read_references
 from pullgate_policy import (
     ANONYMOUS,
@@ -164,7 +165,7 @@ def _ask(
 def _tell_once(error: "pullgate_client.CallError", results: Sequence[Any]) -> None:
     """Say why there is no answer at all, and leave, unless there is more to say about single references."""
     if not any(isinstance(result, InvalidReferenceError) for result in results):
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+        say_error(error.message)
         sys.exit(_exit_code(error))
 
 
@@ -219,7 +220,7 @@ def _answer_data(answer: Answer) -> dict[str, Any]:
         "evidence": {
             "source": evidence.source,
             "detail": evidence.detail,
-            "checked_at": evidence.checked_at.isoformat().replace("+00:00", "Z") if evidence.checked_at else None,
+            "checked_at": moment_data(evidence.checked_at),
             "stale": evidence.stale,
             "community_class": evidence.community_class.name if evidence.community_class else None,
         }
@@ -233,7 +234,7 @@ def _answer_data(answer: Answer) -> dict[str, Any]:
         "decision_id": answer.decision_id,
         "cacheable_for": f"{answer.cacheable_for.total_seconds():g}s",
         "notes": list(answer.notes),
-        "known_as_of": answer.known_as_of.isoformat().replace("+00:00", "Z") if answer.known_as_of else None,
+        "known_as_of": moment_data(answer.known_as_of),
     }
 
 

@@ -1,5 +1,6 @@
 """Files on the command line: texts and policies that a person names, and how what is wrong with them is told."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import click
 
 from pullgate_cli.connecting import USAGE
 from pullgate_policy import InvalidPolicyError, Policy, Problem, parse_policies_yaml
+from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
 
 FILE = click.Path(path_type=Path, allow_dash=True)
 """An option or argument that names a file, or standard input as `-`."""
@@ -64,19 +66,35 @@ def _policy_files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    files = [
-        file
-        for file in sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
-        if not any(part.startswith(".") for part in file.relative_to(path).parts) and not _is_test(file)
-    ]
+    files = [file for file in yaml_files(path) if not _is_test(file)]
     if not files:
         raise click.UsageError(f"there are no policies in {path}: no YAML files but tests")
     yield from files
 
 
-def _is_test(file: Path) -> bool:
-    """Whether a file beside policies holds tests of them, as `pullgate policy test` reads."""
+def yaml_files(folder: Path) -> Sequence[Path]:
+    """A folder's YAML files, those in hidden folders left aside, in order."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in {".yaml", ".yml"}
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def has_cases(text: str) -> bool:
+    """Whether a file is meant as tests. One that is no YAML is, if it looks so: it must not go missing unseen."""
     try:
-        return any(line.startswith("cases:") for line in file.read_text(encoding="utf-8").splitlines())
+        data = load_yaml(text)
+    except InvalidYamlError:
+        return re.search(r"^cases\s*:", text, re.MULTILINE) is not None
+    return isinstance(data, dict) and "cases" in data
+
+
+def _is_test(file: Path) -> bool:
+    """Whether a file beside policies holds tests of them; one that cannot be read is told of when it is read."""
+    try:
+        return has_cases(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return False

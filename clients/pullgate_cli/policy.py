@@ -9,12 +9,11 @@ import click
 from pullgate_cli import docker_setting, policy_plan, policy_test
 from pullgate_cli.changes import change_data, told
 from pullgate_cli.connecting import REFUSED, connects
+from pullgate_cli.moments import moment_data
 from pullgate_cli.tables import print_table
 from pullgate_policy import Preset, policy_data, policy_yaml, preset_policy
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from pullgate_client import Client
     from pullgate_policy.stored_policy import PolicyRevision, StoredPolicy
 
@@ -242,7 +241,7 @@ def _stored_data(stored: "StoredPolicy") -> dict[str, Any]:
         "revision": stored.revision,
         "policy": policy_data(stored.policy),
         "author": stored.author,
-        "written_at": _moment(stored.written_at),
+        "written_at": moment_data(stored.written_at),
         "comment": stored.comment,
     }
 
@@ -253,10 +252,6 @@ def _revision_data(organization: str, revision: "PolicyRevision") -> dict[str, A
         "revision": revision.revision,
         "policy": None if revision.policy is None else policy_data(revision.policy),
         "author": revision.author,
-        "written_at": _moment(revision.written_at),
+        "written_at": moment_data(revision.written_at),
         "comment": revision.comment,
     }
-
-
-def _moment(moment: "datetime") -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -1,7 +1,6 @@
 """`pullgate policy test`: runs tables of decisions against policies, without a server."""
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from pathlib import Path
 
 import click
 
-from pullgate_cli.connecting import USAGE
 from pullgate_cli.decide import reason_in_words
+from pullgate_cli.files import has_cases, refuse, yaml_files
 from pullgate_policy import InvalidPolicyError, Policy, parse_policy_yaml
 from pullgate_policy.errors import Problem
 from pullgate_policy.policy_tests import CaseResult, InvalidPolicyTestsError, PolicyTests, parse_policy_tests
-from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
 
 FAILED = 1
 """Exit code: at least one case came out other than expected."""
@@ -85,7 +83,7 @@ def test(paths: Sequence[Path], drafts: Sequence[Path], junit: Path | None, as_j
     found = [reader.prepare(path, text, replacements) for path, text in reader.find_tests(paths)]
     prepared = [item for item in found if item is not None]
     if reader.problems:
-        _refuse(reader.problems)
+        refuse("not valid", reader.problems)
     if not prepared:
         raise click.UsageError(
             f"there are no tests in {', '.join(map(str, paths))}: of {_count(reader.passed_over, 'YAML file')} "
@@ -119,10 +117,10 @@ class _Reader:
         """The files of tests, each once, with their texts. Hidden folders are not looked into."""
         seen: set[Path] = set()
         for path in paths:
-            for file in _yaml_files(path) if path.is_dir() else [path]:
+            for file in yaml_files(path) if path.is_dir() else [path]:
                 text = None if file.resolve() in seen else self._read(file)
                 seen.add(file.resolve())
-                if text is not None and path.is_dir() and not _has_cases(text):
+                if text is not None and path.is_dir() and not has_cases(text):
                     self.passed_over += 1
                 elif text is not None:
                     yield file, text
@@ -179,33 +177,6 @@ class _Reader:
 
     def _note(self, path: Path, problems: Iterable[Problem]) -> None:
         self.problems.setdefault(path, []).extend(problems)
-
-
-def _yaml_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix in {".yaml", ".yml"}
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
-
-
-def _has_cases(text: str) -> bool:
-    """Whether a file is meant as tests. One that is no YAML is, if it looks so: it must not go missing unseen."""
-    try:
-        data = load_yaml(text)
-    except InvalidYamlError:
-        return re.search(r"^cases\s*:", text, re.MULTILINE) is not None
-    return isinstance(data, dict) and "cases" in data
-
-
-def _refuse(problems: Mapping[Path, Sequence[Problem]]) -> None:
-    for path, found in problems.items():
-        click.echo(f"{click.style('not valid:', fg='red', bold=True)} {path}", err=True)
-        for problem in found:
-            click.echo(f"  {problem}", err=True)
-    sys.exit(USAGE)
 
 
 def _check_tested(replacements: Mapping[str, Policy], prepared: Iterable[_Prepared]) -> None:

@@ -9,6 +9,7 @@ import click
 
 from pullgate_cli.connecting import connects
 from pullgate_cli.durations import Duration
+from pullgate_cli.moments import moment_data
 from pullgate_cli.tables import print_table
 from pullgate_policy.access_token import AccessToken, CallerRole
 
@@ -135,7 +136,7 @@ def revoke(*, client: "Client", token_id: str, comment: str, as_json: bool) -> N
 
 def _print_secret(secret: str, made: AccessToken, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"id": made.id, "token": secret, "expires_at": _moment(made.expires_at)}))
+        click.echo(json.dumps({"id": made.id, "token": secret, "expires_at": moment_data(made.expires_at)}))
         return
     click.echo(secret)
     expires = f"expires {made.expires_at:%Y-%m-%d %H:%M} UTC" if made.expires_at else "does not expire"
@@ -172,16 +173,12 @@ def _data(item: AccessToken) -> dict[str, Any]:
         "organization": item.organization or None,
         "username": item.username or None,
         "may_assert_roles": item.may_assert_roles,
-        "created_at": _moment(item.created_at),
+        "created_at": moment_data(item.created_at),
         "created_by": item.created_by,
-        "expires_at": _moment(item.expires_at),
-        "revoked_at": _moment(item.revoked_at),
-        "last_used_at": _moment(item.last_used_at),
+        "expires_at": moment_data(item.expires_at),
+        "revoked_at": moment_data(item.revoked_at),
+        "last_used_at": moment_data(item.last_used_at),
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
 
 
 def _short(moment: datetime | None, none: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pullgate_cli.connecting import connects
+from pullgate_cli.moments import moment_data
 
 if TYPE_CHECKING:
     from pullgate_client import Client
@@ -30,7 +31,7 @@ def whoami(*, client: "Client", as_json: bool) -> None:
         "organization": caller.organization or None,
         "username": caller.username or None,
         "may_assert_roles": caller.may_assert_roles,
-        "expires_at": caller.expires_at.isoformat().replace("+00:00", "Z") if caller.expires_at else None,
+        "expires_at": moment_data(caller.expires_at),
     }
     if as_json:
         click.echo(json.dumps(data, ensure_ascii=False))

@@ -162,9 +162,7 @@ class Gate:
             self._open_calls += 1
             try:
                 # The message may come long after the metadata, and so may the end of the caller.
-                caller = known.caller
-                if caller is None or caller.expires_at is not None or known.generation != self._generation:
-                    caller = self._still(known) or (await self._find_out(known, rule, context)).caller
+                caller = self._still(known) or (await self._find_out(known, rule, context)).caller
                 self._make_room()
                 if shortcut is not None and (response := shortcut(data, caller)) is not None:
                     return response
