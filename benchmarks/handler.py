@@ -26,6 +26,7 @@ from pullgate_client.connection import local_token
 from pullgate_policy import Preset, preset_policy
 from pullgate_server.composition import World, compose, ensure_operator_token, open_secrets
 from pullgate_server.configuration import Configuration
+from pullgate_server.stores.category_knowledge import MemoryCategoryKnowledge
 from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.stores.port import Authorship
 
@@ -57,7 +58,9 @@ async def measure(directory: Path) -> dict[str, float]:
         message = policy_decision_pb2.DecideRequest(identity=identity, reference=reference, request_id=request_id)
         return message.SerializeToString()
 
-    async with compose(Configuration(), directory, store, hasher, world) as application:
+    async with compose(
+        Configuration(category_sources="catalogue,starter"), directory, store, MemoryCategoryKnowledge(), hasher, world
+    ) as application:
         handler: Any = next(filter(None, (handlers.service(details) for handlers in application.handlers)))
 
         def call(data: bytes) -> Any:

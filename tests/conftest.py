@@ -21,14 +21,19 @@ from pullgate.v1.policy_decision_pb2_grpc import PolicyDecisionServiceStub
 from pullgate_server.composition import Application, World, compose, ensure_operator_token, open_secrets
 from pullgate_server.configuration import Configuration
 from pullgate_server.server import RunningServer
+from pullgate_server.stores.category_knowledge import CategoryKnowledge, MemoryCategoryKnowledge
 from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.stores.port import Store
 from tests.postgresql import PostgresqlServer, running_postgresql
+from tests.redis_server import RedisServer, running_redis
 
 # Tests are the same in every run; `pytest --hypothesis-profile=explore` looks further.
 hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", max_examples=5000, deadline=None)
 hypothesis.settings.load_profile("default")
+
+OFFLINE = "catalogue,starter"
+"""Category sources that ask nobody."""
 
 SOON = 20.0
 """Seconds after which a test that waits for something gives up: long, because only a defect gets there."""
@@ -38,6 +43,13 @@ SOON = 20.0
 def postgresql() -> Iterator[PostgresqlServer]:
     """A PostgreSQL server for all tests that want databases of their own on one."""
     with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A Redis server for all tests that want databases of their own on one, and leave it running."""
+    with running_redis() as server:
         yield server
 
 
@@ -90,6 +102,7 @@ def serve(tmp_path: Path) -> Serve:
     async def start(
         *,
         store: Store | None = None,
+        knowledge: CategoryKnowledge | None = None,
         clock: Clock | None = None,
         catalogue: str = "",
         wrap: Callable[[Application], Application] = lambda application: application,
@@ -99,13 +112,21 @@ def serve(tmp_path: Path) -> Serve:
         if catalogue:
             Path(tmp_path, "catalogue.yaml").write_text(catalogue)
         configuration = Configuration(
-            **{"listen": "127.0.0.1:0", "data_dir": tmp_path, "stop_grace": 5.0, "store_poll": 0.01, **options}
+            **{
+                "listen": "127.0.0.1:0",
+                "data_dir": tmp_path,
+                "stop_grace": 5.0,
+                "store_poll": 0.01,
+                "category_sources": OFFLINE,
+                **options,
+            }
         )
         world = World(clock=clock)
         hasher = await open_secrets(configuration, store, tmp_path, world)
         await ensure_operator_token(store, hasher, tmp_path, world)
         token = Path(tmp_path, OPERATOR_TOKEN_FILE).read_text().strip()
-        async with compose(configuration, tmp_path, store, hasher, world) as application:
+        knowledge = knowledge or MemoryCategoryKnowledge()
+        async with compose(configuration, tmp_path, store, knowledge, hasher, world) as application:
             server = RunningServer(wrap(application), configuration)
             await server.start()
             try:
@@ -152,6 +173,7 @@ def start_server(data_dir: Path, *options: str, environment: dict[str, str] | No
         process = subprocess.Popen(
             [sys.executable, "-m", "pullgate_cli", "serve", "--data-dir", str(data_dir)]
             + ([] if "--listen" in options else ["--listen", "127.0.0.1:0"])
+            + ([] if "--category-sources" in options else ["--category-sources", OFFLINE])
             + list(options),
             stdout=subprocess.PIPE,
             stderr=log_file,

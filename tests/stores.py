@@ -69,4 +69,5 @@ async def put_policy(store: Store, policy: Policy, *, expected: int | None = Non
 
 async def put_pin(store: Store, pin: CategoryPin) -> int:
     """Set a pin; returns the revision."""
-    return (await store.write_pin(pin.name, lambda _: pin, by_ada(author=pin.author))).event.revision
+    authorship = by_ada(author=pin.author)
+    return (await store.write_pin(pin.organization, pin.name, lambda _: pin, authorship)).event.revision

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_OWNED = {EventSubject.TOKEN, EventSubject.CATEGORY_PIN}
+"""What is not named after its organization."""
+
 
 @click.command(
     epilog="""\b
@@ -116,7 +119,7 @@ def _what(event: AdministrativeEvent) -> str:
         number = len(event.after or {})
         return f"{number} member{'' if number == 1 else 's'} of {event.name} changed"
     done = "created" if event.before is None else "deleted" if event.after is None else "changed"
-    whose = f" of {event.organization}" if event.subject is EventSubject.TOKEN and event.organization else ""
+    whose = f" of {event.organization}" if event.subject in _OWNED and event.organization else ""
     if event.subject is EventSubject.TOKEN and event.after is not None and event.after["revoked_at"] is not None:
         done = "revoked"
     return f"{event.subject.value.replace('_', ' ')} {event.name}{whose} {done}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pullgate_cli.connecting import NO_ANSWER, USAGE, connects, explain, say_error
+from pullgate_cli.evidence import category_in_words, evidence_data
 from pullgate_cli.moments import moment_data
 from pullgate_cli.references import explain_position, read_references
 from pullgate_policy import (
@@ -217,15 +218,7 @@ def _answer_data(answer: Answer) -> dict[str, Any]:
         "message": decision.message,
         "help": decision.help,
         "category": evidence.category.name if evidence else None,
-        "evidence": {
-            "source": evidence.source,
-            "detail": evidence.detail,
-            "checked_at": moment_data(evidence.checked_at),
-            "stale": evidence.stale,
-            "community_class": evidence.community_class.name if evidence.community_class else None,
-        }
-        if evidence
-        else None,
+        "evidence": evidence_data(evidence) if evidence else None,
         "reference": str(decision.reference),
         "repository": str(decision.repository) if decision.repository else None,
         "organization": decision.organization,
@@ -273,9 +266,7 @@ def _explanation(answer: Answer) -> Iterable[tuple[str, str]]:
     decision = answer.decision
     evidence = decision.evidence
     if evidence is not None:
-        word = evidence.category.value
-        if evidence.community_class is not None:
-            word += f" ({evidence.community_class.value})"
+        word = category_in_words(evidence)
         source = f", says {evidence.source}" if evidence.source else ""
         detail = f": {evidence.detail}" if evidence.detail else ""
         checked = f" ({evidence.checked_at:%Y-%m-%d})" if evidence.checked_at else ""

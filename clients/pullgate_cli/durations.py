@@ -18,7 +18,13 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in later c
         """The length of time."""
         if isinstance(value, timedelta):
             return value
-        match = re.fullmatch(r"([0-9]{1,9})([smhdw])", value)
-        if match is None:
+        length = length_of(value)
+        if length is None:
             self.fail(f"{value!r} is not a length of time such as 90d, 12h, 30m or 45s", param, ctx)
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        return length
+
+
+def length_of(text: str) -> timedelta | None:
+    """The length of time that a text means; None if it means none."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    return None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -15,9 +15,10 @@ from pullgate.v1.policy_decision_pb2_grpc import PolicyDecisionServiceStub
 from pullgate_client.connection import Connection
 from pullgate_client.errors import CallError
 from pullgate_client.values import DryRun, DryRunResult, WhoAmI
-from pullgate_policy import Identity, Policy
+from pullgate_policy import Category, Identity, Policy
 from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.answer import Answer
+from pullgate_policy.category_lookup import CategoryLookup, KnownCategory
 from pullgate_policy.changes import SettingChange
 from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_policy.members import Member, MembersWritten
@@ -29,6 +30,12 @@ DEFAULT_DEADLINE = 10.0
 
 MAX_BATCH = 500
 """References in one BatchDecide: the service's own default limit."""
+
+MAX_NAMES = 100
+"""Names in one request for categories: the service's own limit."""
+
+MAX_PAGE = 1000
+"""Entries of a page: the service's own limit."""
 
 Response = TypeVar("Response")
 
@@ -241,21 +248,54 @@ class Client:
             yield from map(mapping.stored_policy_from_message, response.policies)
 
     def put_pin(self, pin: CategoryPin, *, request_id: str = "") -> CategoryPin:
-        """Set a pin; author and time are the service's."""
+        """Set a pin, in place of one of the same name and organization; author and time are the service's."""
         request = policy_admin_pb2.PutCategoryPinRequest(
             pin=mapping.pin_to_message(pin), request_id=request_id or _new_request_id()
         )
         return mapping.pin_as_stored(self._call(self._administration.PutCategoryPin, request).pin)
 
-    def delete_pin(self, name: str, *, request_id: str = "") -> None:
-        """Take a pin back."""
-        request = policy_admin_pb2.DeleteCategoryPinRequest(name=name, request_id=request_id or _new_request_id())
+    def delete_pin(self, name: str, *, organization: str = "", request_id: str = "") -> None:
+        """Take back an organization's pin, or one for every organization (empty)."""
+        request = policy_admin_pb2.DeleteCategoryPinRequest(
+            name=name, organization=organization, request_id=request_id or _new_request_id()
+        )
         self._call(self._administration.DeleteCategoryPin, request)
 
-    def list_pins(self) -> Sequence[CategoryPin]:
-        """All pins."""
-        request = policy_admin_pb2.ListCategoryPinsRequest()
-        return [mapping.pin_as_stored(pin) for pin in self._call(self._administration.ListCategoryPins, request).pins]
+    def list_pins(self, *, organization: str = "") -> Iterator[CategoryPin]:
+        """The pins that hold for an organization, or (empty) all that the caller may see; expired ones too.
+
+        They come in the order of their organizations and names, those for every organization first.
+        """
+        request = policy_admin_pb2.ListCategoryPinsRequest(organization=organization)
+        for response in self._pages(self._administration.ListCategoryPins, request):
+            yield from map(mapping.pin_as_stored, response.pins)
+
+    def look_up_categories(
+        self, names: Sequence[str], *, organization: str = "", anew: bool = False
+    ) -> Iterator[CategoryLookup]:
+        """What is known of namespaces and repositories, in their order, and who was asked.
+
+        Args:
+            organization: whose own namespaces and pins count; empty for the caller's own.
+            anew: whether the sources are asked whatever is remembered.
+        """
+        for begin in range(0, len(names), MAX_NAMES):
+            part = names[begin : begin + MAX_NAMES]
+            if anew:
+                refresh = policy_admin_pb2.RefreshCategoriesRequest(names=part, organization=organization)
+                lookups = self._call(self._administration.RefreshCategories, refresh).lookups
+            else:
+                look_up = policy_admin_pb2.LookUpCategoriesRequest(names=part, organization=organization)
+                lookups = self._call(self._administration.LookUpCategories, look_up).lookups
+            yield from map(mapping.category_lookup_from_message, lookups)
+
+    def list_categories(self, category: Category | None = None) -> Iterator[KnownCategory]:
+        """What the sources have said, in the order of the names: all of it, or what is of one category."""
+        request = policy_admin_pb2.ListCategoriesRequest(page_size=MAX_PAGE)
+        if category is not None:
+            request.category = mapping.category_to_message(category)
+        for response in self._pages(self._administration.ListCategories, request):
+            yield from map(mapping.known_category_from_message, response.categories)
 
     def list_members(self, organization: str, *, team: str = "") -> Iterator[Member]:
         """An organization's members, or those of one team, in the order of their names."""

@@ -38,10 +38,11 @@ class CategoryEvidence:
     Attributes:
         category: the category.
         community_class: set only for a COMMUNITY category.
-        source: who says so, in a word: `catalogue`, `pin`, `namespace`; empty where nobody does.
+        source: who says so: `docker-hub`, `catalogue`, `starter`, `pin` or `namespace`; empty where nobody does.
         detail: the source's own words, such as the page an entry was taken from or why nothing is known.
         checked_at: when the source was last known to say so; None for what does not age.
         stale: whether it is older than it should be and is used for want of better.
+        refresh_at: when the source is asked again; None where it is not.
     """
 
     category: Category
@@ -50,6 +51,7 @@ class CategoryEvidence:
     detail: str = ""
     checked_at: datetime | None = None
     stale: bool = False
+    refresh_at: datetime | None = None
 
     def __post_init__(self) -> None:
         if self.community_class is not None and self.category is not Category.COMMUNITY:

@@ -1,7 +1,7 @@
 """The decision: may this identity use this image?
 
-A pure function of the policies, the identity, the reference, what is known of categories, and the time. The same
-inputs give the same answer in the server, in a sidecar and in a client's own process. Nothing here waits: where a
+A pure function of the policies, the pins, the identity, the reference, what is known of categories, and the time. The
+same inputs give the same answer in the server, in a sidecar and in a client's own process. Nothing here waits: where a
 category is needed that was not handed in, the answer is `CategoryNeeded`, and the caller asks again with it.
 
 The rules are tried in the order in which they stand in `_judge`; the first that applies decides. The order is the
@@ -17,8 +17,9 @@ from datetime import datetime
 from pullgate_policy.category import Category, CategoryEvidence
 from pullgate_policy.docker_hub import HubRepository, hub_repository
 from pullgate_policy.identity import CredentialKind, Identity, Membership, Role
+from pullgate_policy.pins import NO_PINS, Pins
 from pullgate_policy.policy import Effect, Mode, Policy
-from pullgate_policy.reference import Reference, canonical_registry
+from pullgate_policy.reference import OFFICIAL_NAMESPACE, Reference, canonical_registry
 
 
 class Reason(enum.Enum):
@@ -112,16 +113,20 @@ def decide(
     reference: Reference,
     categories: Mapping[HubRepository, CategoryEvidence],
     now: datetime,
+    pins: Pins = NO_PINS,
 ) -> Decision | CategoryNeeded:
     """Whether `identity` may use `reference`, as far as `organizations` have a say (at least one).
 
     Each is decided on its own. Any denial wins, and the answer names the organization that denied. With no denial the
     answer names the first organization in which rules 5 to 12 applied, else the first that would have denied had it
     not been in monitor mode, else the first.
+
+    Args:
+        categories: what the sources say; images of `library` are official where it says nothing of them.
     """
     decisions: list[Decision] = []
     for organization in organizations:
-        decision = _decide_in(organization, policies.get(organization), identity, reference, categories, now)
+        decision = _decide_in(organization, policies.get(organization), identity, reference, categories, now, pins)
         if isinstance(decision, CategoryNeeded):
             return decision
         decisions.append(decision)
@@ -149,13 +154,15 @@ def _decide_in(
     reference: Reference,
     categories: Mapping[HubRepository, CategoryEvidence],
     now: datetime,
+    pins: Pins,
 ) -> Decision | CategoryNeeded:
     if policy is None:
         judgement = _Judgement(Effect.ALLOW, Reason.POLICY_DISABLED)
         repository = hub_repository(reference)
     else:
         repository = hub_repository(reference, policy.docker_hub.mirrors)
-        judged = _judge(policy, identity.membership_in(organization), identity, reference, repository, categories, now)
+        membership = identity.membership_in(organization)
+        judged = _judge(policy, membership, identity, reference, repository, categories, now, pins)
         if isinstance(judged, CategoryNeeded):
             return judged
         judgement = judged
@@ -197,6 +204,7 @@ def _judge(
     repository: HubRepository | None,
     categories: Mapping[HubRepository, CategoryEvidence],
     now: datetime,
+    pins: Pins,
 ) -> _Judgement | CategoryNeeded:
     access = policy.image_access
     if not access.enabled and not policy.registry_access.enabled:
@@ -224,7 +232,7 @@ def _judge(
         return _Judgement(Effect.ALLOW, Reason.NOT_GOVERNED, "docker_hub.mirrors")
     return (
         _judge_by_lists(policy, membership, reference, repository, now)
-        or _judge_by_category(policy, membership, repository, categories)
+        or _judge_by_category(policy, membership, repository, categories, now, pins)
     )  # fmt: skip
 
 
@@ -252,12 +260,11 @@ def _judge_by_category(
     membership: Membership,
     repository: HubRepository,
     categories: Mapping[HubRepository, CategoryEvidence],
+    now: datetime,
+    pins: Pins,
 ) -> _Judgement | CategoryNeeded:
     access = policy.image_access
-    if repository.namespace in policy.namespaces:
-        evidence: CategoryEvidence | None = _OWN_NAMESPACE
-    else:
-        evidence = categories.get(repository)
+    evidence, known_until = _category(policy, repository, categories, now, pins)
     if evidence is None:
         return CategoryNeeded(repository)
     if evidence.category is Category.UNKNOWN:
@@ -265,7 +272,7 @@ def _judge_by_category(
         message = ""
         if access.on_unknown_category is Effect.DENY:
             message = f"image access denied: category of {repository} could not be determined"
-        return _Judgement(access.on_unknown_category, Reason.CATEGORY_UNKNOWN, rule, message, evidence)
+        return _Judgement(access.on_unknown_category, Reason.CATEGORY_UNKNOWN, rule, message, evidence, known_until)
     setting, allowed = access.allow.setting_for(evidence.category, evidence.community_class)
     rule = f"image_access.allow.{setting}"
     if not allowed:
@@ -275,11 +282,45 @@ def _judge_by_category(
                 allowed, rule = True, f"image_access.teams.{team}.{granted_setting}"
                 break
     if allowed:
-        return _Judgement(Effect.ALLOW, Reason.CATEGORY_ALLOWED, rule, evidence=evidence)
+        return _Judgement(Effect.ALLOW, Reason.CATEGORY_ALLOWED, rule, "", evidence, known_until)
     message = f"image access denied: {evidence.category.value} images not allowed"
-    return _Judgement(Effect.DENY, Reason.CATEGORY_NOT_ALLOWED, rule, message, evidence)
+    return _Judgement(Effect.DENY, Reason.CATEGORY_NOT_ALLOWED, rule, message, evidence, known_until)
+
+
+def _category(
+    policy: Policy,
+    repository: HubRepository,
+    categories: Mapping[HubRepository, CategoryEvidence],
+    now: datetime,
+    pins: Pins,
+) -> tuple[CategoryEvidence | None, datetime | None]:
+    """What the category is, if that can be told, and when time alone changes that."""
+    evidence, known_until = known_without_sources(policy.organization, policy.namespaces, repository, pins, now)
+    if evidence is None or evidence is _OFFICIAL:
+        return categories.get(repository, evidence), None
+    return evidence, known_until
+
+
+def known_without_sources(
+    organization: str, namespaces: frozenset[str], repository: HubRepository, pins: Pins, now: datetime
+) -> tuple[CategoryEvidence | None, datetime | None]:
+    """What a repository's category is for an organization with these namespaces, if no source need be asked.
+
+    Returns:
+        The category, and when time alone changes that.
+    """
+    if repository.namespace in namespaces:
+        return _OWN_NAMESPACE, None
+    pin = pins.holding(organization, repository, now)
+    if pin is not None:
+        return pin.evidence, pin.expires_at
+    return (_OFFICIAL if repository.namespace == OFFICIAL_NAMESPACE else None), None
 
 
 _OWN_NAMESPACE = CategoryEvidence(
     category=Category.ORGANIZATION, source="namespace", detail="a namespace of the organization itself"
+)
+
+_OFFICIAL = CategoryEvidence(
+    category=Category.OFFICIAL, source="namespace", detail="the namespace of Docker Official Images"
 )

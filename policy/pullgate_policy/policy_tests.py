@@ -31,7 +31,7 @@ from typing import Any, Generic, TypeVar
 
 from pullgate_policy.category import Category, CategoryEvidence, CommunityClass
 from pullgate_policy.decision import CategoryNeeded, Decision, Reason, decide, organizations_concerned
-from pullgate_policy.docker_hub import HubRepository
+from pullgate_policy.docker_hub import HubRepository, hub_repository
 from pullgate_policy.document import (
     Boolean,
     Choice,
@@ -388,12 +388,12 @@ def _decide(
     reference = parse_reference(text)
     signed_in = any(membership.organization in policies for membership in identity.memberships)
     organizations = organizations_concerned(identity, sorted(asked) or (() if signed_in else policies))
-    evidence: dict[HubRepository, CategoryEvidence] = {}
-    while True:
-        answer = decide(organizations, policies, identity, reference, evidence, now)
-        if not isinstance(answer, CategoryNeeded):
-            return answer
-        evidence[answer.repository] = _evidence(answer.repository, known)
+    # All of it at once: what a test says of images of `library` nobody would ask for.
+    named = {hub_repository(reference, policy.docker_hub.mirrors) for policy in policies.values()}
+    evidence = {repository: _evidence(repository, known) for repository in named if repository is not None}
+    decision = decide(organizations, policies, identity, reference, evidence, now)
+    assert not isinstance(decision, CategoryNeeded)  # noqa: S101 - every category that can be needed was handed in
+    return decision
 
 
 def _evidence(repository: HubRepository, known: Mapping[str, KnownCategory]) -> CategoryEvidence:

@@ -52,26 +52,26 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: int(node.
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda _loader, node: float(node.value))
 
 
-def load_yaml(text: str) -> object:
+def load_yaml(text: str, *, max_characters: int = MAX_YAML_CHARACTERS) -> object:
     """The one document in `text` as dicts, lists, texts, numbers, booleans and None.
 
     Raises:
         InvalidYamlError: says what is wrong and in which line.
     """
-    documents = load_yaml_documents(text)
+    documents = load_yaml_documents(text, max_characters=max_characters)
     if len(documents) > 1:
         raise InvalidYamlError(f"there are {len(documents)} documents, and one is read; remove the line ---")
     return documents[0] if documents else None
 
 
-def load_yaml_documents(text: str) -> Sequence[object]:
+def load_yaml_documents(text: str, *, max_characters: int = MAX_YAML_CHARACTERS) -> Sequence[object]:
     """The documents in `text`, which lines of --- separate, each as `load_yaml` gives it.
 
     Raises:
         InvalidYamlError: says what is wrong and in which line.
     """
-    if len(text) > MAX_YAML_CHARACTERS:
-        raise InvalidYamlError(f"the document has {len(text)} characters, and at most {MAX_YAML_CHARACTERS} are read")
+    if len(text) > max_characters:
+        raise InvalidYamlError(f"the document has {len(text)} characters, and at most {max_characters} are read")
     try:
         _check_events(text)
         return list(yaml.load_all(text, Loader=_Loader))

@@ -35,12 +35,14 @@ class MethodRule:
         roles: whose callers may.
         organization: the organization that a request names; None where requests name none.
         optional: whether a request may name no organization.
+        unnamed: why a request that names no organization is for operators alone; empty where nobody would expect it.
     """
 
     action: str
     roles: frozenset[CallerRole]
     organization: Callable[[Any], str] | None = None
     optional: bool = False
+    unnamed: str = ""
 
     def admit(self, caller: Caller) -> None:
         """Raise RoleNotPermittedError if no caller of this role may call the method."""
@@ -58,7 +60,7 @@ class MethodRule:
             return
         organization = self.organization(request)
         if organization != caller.organization and not (self.optional and not organization):
-            raise OrganizationNotPermittedError(organization, caller.organization)
+            raise OrganizationNotPermittedError(organization, caller.organization, self.unnamed)
 
 
 def scope(caller: Caller, organization: str) -> str | None:
@@ -66,9 +68,13 @@ def scope(caller: Caller, organization: str) -> str | None:
     return organization or (None if caller.role is CallerRole.OPERATOR else caller.organization)
 
 
-def _own(action: str, roles: frozenset[CallerRole], *, optional: bool = False) -> MethodRule:
+def _own(action: str, roles: frozenset[CallerRole], *, optional: bool = False, unnamed: str = "") -> MethodRule:
     return MethodRule(
-        action=action, roles=roles, organization=lambda request: str(request.organization), optional=optional
+        action=action,
+        roles=roles,
+        organization=lambda request: str(request.organization),
+        optional=optional,
+        unnamed=unnamed,
     )
 
 
@@ -86,7 +92,8 @@ def _article(caller: Caller) -> str:
 
 _READ = "read the policy"
 _CHANGE = "change the policy"
-_PINS = "change pins, which hold for every organization"
+_PINS = "change pins"
+_UNNAMED_PINS = "pins without an organization hold for everybody and are for operators alone"
 _MEMBERS = "change the member list"
 _TOKENS = "manage tokens"
 _EVENTS = "read the administrative events"
@@ -112,9 +119,17 @@ METHODS: Mapping[str, MethodRule] = {
     f"{_ADMINISTRATION}.DeletePolicy": _own(_CHANGE, _MANAGERS),
     f"{_ADMINISTRATION}.RollbackPolicy": _own(_CHANGE, _MANAGERS),
     f"{_ADMINISTRATION}.DryRunPolicy": _own("try out policies", _MANAGERS),
-    f"{_ADMINISTRATION}.ListCategoryPins": MethodRule(action="read pins", roles=_EVERYBODY),
-    f"{_ADMINISTRATION}.PutCategoryPin": MethodRule(action=_PINS, roles=_OPERATORS),
-    f"{_ADMINISTRATION}.DeleteCategoryPin": MethodRule(action=_PINS, roles=_OPERATORS),
+    f"{_ADMINISTRATION}.ListCategoryPins": _own("read pins", _EVERYBODY, optional=True),
+    f"{_ADMINISTRATION}.LookUpCategories": _own("look up categories", _EVERYBODY, optional=True),
+    f"{_ADMINISTRATION}.RefreshCategories": _own("have categories looked up anew", _MANAGERS, optional=True),
+    f"{_ADMINISTRATION}.ListCategories": MethodRule(action="list categories", roles=_EVERYBODY),
+    f"{_ADMINISTRATION}.PutCategoryPin": MethodRule(
+        action=_PINS,
+        roles=_MANAGERS,
+        organization=lambda request: str(request.pin.organization),
+        unnamed=_UNNAMED_PINS,
+    ),
+    f"{_ADMINISTRATION}.DeleteCategoryPin": _own(_PINS, _MANAGERS, unnamed=_UNNAMED_PINS),
     f"{_ADMINISTRATION}.ListMembers": _own("read the member list", _MANAGERS),
     f"{_ADMINISTRATION}.WriteMembers": _own(_MEMBERS, _OWNERS),
     f"{_ADMINISTRATION}.RemoveMembers": _own(_MEMBERS, _OWNERS),

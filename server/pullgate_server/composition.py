@@ -3,21 +3,23 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import grpc
 import structlog
-from aiocache import SimpleMemoryCache
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 
 from pullgate.local import OPERATOR_TOKEN_FILE, default_data_directory
 from pullgate.v1 import policy_admin_pb2, policy_decision_pb2
 from pullgate_policy import InvalidCatalogueError
 from pullgate_policy.access_token import AccessToken
+from pullgate_server.administration.categories import CategoryAdministration
 from pullgate_server.administration.events import EventLog
 from pullgate_server.administration.members import MemberAdministration
 from pullgate_server.administration.pins import PinAdministration
@@ -25,16 +27,20 @@ from pullgate_server.administration.policies import PolicyAdministration
 from pullgate_server.administration.tokens import TokenAdministration
 from pullgate_server.authentication import Authenticator
 from pullgate_server.callers import CallerRole
-from pullgate_server.categories.cache import CategoryCache
 from pullgate_server.categories.catalogue import Catalogue, starter_catalogue
 from pullgate_server.categories.catalogue_file import CatalogueFile
+from pullgate_server.categories.chain import Categories
+from pullgate_server.categories.memories import BoundedMemoryCache, CachedCategories, redis_categories
+from pullgate_server.categories.metrics import CategoryMetrics
+from pullgate_server.categories.remembering import Lifetimes, RememberedSource
 from pullgate_server.certificate_callers import CertificateCallers, read_certificate_callers
 from pullgate_server.clock import Clock, system_clock
-from pullgate_server.configuration import Configuration
+from pullgate_server.configuration import CategorySourceName, Configuration
 from pullgate_server.deciding import Decider, DecisionIds
 from pullgate_server.dry_run import PolicyTrial
 from pullgate_server.errors import StartupError, StoreUnavailableError
 from pullgate_server.jwt_issuers import JwtIssuers, read_jwt_issuers
+from pullgate_server.rpc.category_admin import CategoryAdminService
 from pullgate_server.rpc.gate import Gate
 from pullgate_server.rpc.health import HealthService
 from pullgate_server.rpc.people_admin import EventService, MemberAdminService, TokenAdminService
@@ -43,6 +49,7 @@ from pullgate_server.rpc.policy_decision import PolicyDecisionService
 from pullgate_server.rpc.prepared import ReadyAnswers
 from pullgate_server.rpc.reflection import ReflectionService, reflection_services
 from pullgate_server.snapshot import SnapshotKeeper
+from pullgate_server.stores.category_knowledge import CategoryKnowledge, CategoryMemory
 from pullgate_server.stores.engines import open_engine, shown_database
 from pullgate_server.stores.migration import bring_up_to_date
 from pullgate_server.stores.port import Authorship, Store, StoredToken, WriteRequest
@@ -55,6 +62,7 @@ log = structlog.get_logger()
 
 CATALOGUE_POLL_SECONDS = 0.1
 CREDENTIAL_POLL_SECONDS = 1.0
+FORGET_SECONDS = 3600.0
 TOKEN_USE_SECONDS = 30.0
 """How often it is written down which tokens were used."""
 
@@ -88,6 +96,9 @@ class Application:
     ready: ReadyAnswers
     certificates: ServerCertificates | None
     """What TLS is served with; None without TLS."""
+    metrics: CollectorRegistry
+    sources: tuple[Catalogue | RememberedSource, ...]
+    """Who is asked for categories, in order."""
     background: tuple[Callable[[], Awaitable[None]], ...]
     """Each is called again and again, by `repeat`."""
 
@@ -233,9 +244,14 @@ def rename(path: Path, target: Path) -> None:
 
 @asynccontextmanager
 async def compose(
-    configuration: Configuration, directory: Path, store: Store, hasher: SecretHasher, world: World
+    configuration: Configuration,
+    directory: Path,
+    store: Store,
+    knowledge: CategoryKnowledge,
+    hasher: SecretHasher,
+    world: World,
 ) -> AsyncIterator[Application]:
-    """Put the parts together around a store; raises StartupError. Closes what it opened, and so not the store."""
+    """Put the parts together around what is kept; raises StartupError. Closes what it opened, and so not the stores."""
     async with AsyncExitStack() as closing:
         clock = world.clock
         snapshots = SnapshotKeeper(store, clock)
@@ -250,29 +266,20 @@ async def compose(
         authenticator = Authenticator(hasher, clock, issuers=issuers, certificates=_certificate_callers(configuration))
         authenticator.follow(snapshots.current)
         closing.push_async_callback(snapshots.close)
-        catalogue = Catalogue()
-        categories = CategoryCache(
-            [catalogue],
-            SimpleMemoryCache(),
-            known_for=timedelta(seconds=configuration.known_category_ttl),
-            unknown_for=timedelta(seconds=configuration.unknown_category_ttl),
-            clock=clock,
-        )
-        closing.push_async_callback(categories.close)
         ready = ReadyAnswers()
         snapshots.call_on_swap(ready.clear)
-
-        async def forget_categories() -> None:
-            await categories.forget()
-            ready.clear()
-
-        catalogue_file = CatalogueFile(
-            configuration.catalogue or directory / "catalogue.yaml",
-            catalogue,
-            starter_catalogue() if configuration.starter_catalogue else (),
-            forget_categories,
-        )
+        registry = CollectorRegistry()
+        catalogue = Catalogue(CategorySourceName.CATALOGUE.value)
+        catalogue_file = CatalogueFile(configuration.catalogue or directory / "catalogue.yaml", catalogue, ready.clear)
         _load_catalogue(configuration, catalogue_file)
+        docker_hub: RememberedSource | None = None
+        if CategorySourceName.DOCKER_HUB in configuration.sources:
+            docker_hub = await _docker_hub(configuration, knowledge, ready.clear, registry, world, closing)
+        categories = Categories(
+            _in_order(configuration, catalogue, docker_hub),
+            wait=timedelta(seconds=configuration.category_wait),
+            clock=clock,
+        )
         ids = DecisionIds(world.random_bytes)
         decider = Decider(
             snapshots, categories, ids, cacheable_for=timedelta(seconds=configuration.cacheable_for), clock=clock
@@ -306,14 +313,15 @@ async def compose(
         administration = (
             PolicyAdminService(
                 policies,
-                PinAdministration(store, snapshots, clock),
                 PolicyTrial(policies, decider, max_decisions=configuration.max_batch),
                 gate,
-                clock,
             ),
             MemberAdminService(MemberAdministration(store, snapshots, clock)),
             TokenAdminService(tokens),
             EventService(EventLog(store, snapshots)),
+            CategoryAdminService(
+                PinAdministration(store, snapshots, clock), CategoryAdministration(categories, snapshots, clock), clock
+            ),
         )
         names = [*(service.full_name for service in (*SERVICES, v1, v1alpha)), "grpc.health.v1.Health"]
         reflection = ReflectionService(names)
@@ -329,6 +337,8 @@ async def compose(
                 gate.handlers(v1alpha, [reflection]),
             ),
             certificates=certificates,
+            metrics=registry,
+            sources=categories.sources,
             health=health,
             gate=gate,
             snapshots=snapshots,
@@ -337,6 +347,7 @@ async def compose(
                 repeat(snapshots.look, configuration.store_poll),
                 repeat(watch_silence, min(configuration.store_poll, configuration.store_grace / 10)),
                 repeat(catalogue_file.look, CATALOGUE_POLL_SECONDS),
+                *_keep_up(configuration, docker_hub),
                 repeat(tokens.note_use, TOKEN_USE_SECONDS),
                 *(
                     repeat(credential.look, CREDENTIAL_POLL_SECONDS)
@@ -360,6 +371,102 @@ def repeat(action: Callable[[], Awaitable[None]], seconds: float) -> Callable[[]
             await asyncio.sleep(seconds)
 
     return forever
+
+
+async def _docker_hub(
+    configuration: Configuration,
+    knowledge: CategoryKnowledge,
+    on_change: Callable[[], None],
+    registry: CollectorRegistry,
+    world: World,
+    closing: AsyncExitStack,
+) -> RememberedSource:
+    """Docker Hub behind its memories; raises StartupError."""
+    # Imported here because who does without Docker Hub need not wait for an HTTP client to load.
+    from pullgate_server.categories.docker_hub import DockerHubSource, HubCredentials
+    from pullgate_server.categories.request_budget import RequestBudget
+
+    metrics = CategoryMetrics(registry)
+    random = Random(world.random_bytes(16))  # noqa: S311 - for jitter
+    credentials = None
+    if configuration.docker_hub_token_file is not None:
+        credentials = HubCredentials(
+            username=configuration.docker_hub_username, secret=_secret_of(configuration.docker_hub_token_file)
+        )
+    budget = RequestBudget(per_minute=configuration.docker_hub_requests_per_minute, clock=world.clock)
+    source = DockerHubSource(
+        base_url=configuration.docker_hub_url,
+        budget=budget,
+        clock=world.clock,
+        random=random,
+        timeout=configuration.docker_hub_timeout,
+        proxy=configuration.docker_hub_proxy or None,
+        credentials=credentials,
+        on_request=lambda endpoint, outcome, seconds: metrics.requests.labels(
+            source.name, endpoint.value, outcome.value
+        ).observe(seconds),
+    )
+    closing.push_async_callback(source.close)
+    metrics.watch_budget(source.name, lambda: budget.left)
+    shared: list[CategoryMemory] = []
+    if configuration.cache != "memory":
+        shared.append(redis_categories(configuration.cache))
+        closing.push_async_callback(shared[0].close)
+    cache = BoundedMemoryCache(configuration.category_entries, metrics.evictions.inc)
+    metrics.watch_memory(lambda: len(cache))
+    remembered = RememberedSource(
+        source,
+        memory=CachedCategories("memory", cache),
+        shared=shared,
+        lasting=knowledge,
+        lifetimes=Lifetimes(
+            known=timedelta(seconds=configuration.known_category_ttl),
+            unknown=timedelta(seconds=configuration.unknown_category_ttl),
+            max_stale=timedelta(seconds=configuration.category_max_stale),
+        ),
+        on_change=on_change,
+        metrics=metrics,
+        random=random,
+        clock=world.clock,
+    )
+    closing.push_async_callback(remembered.close)
+    await remembered.follow()
+    return remembered
+
+
+def _in_order(
+    configuration: Configuration, catalogue: Catalogue, docker_hub: RememberedSource | None
+) -> Sequence[Catalogue | RememberedSource]:
+    """The category sources as they are to be asked."""
+    sources: list[Catalogue | RememberedSource] = []
+    for name in configuration.sources:
+        match name:
+            case CategorySourceName.CATALOGUE:
+                sources.append(catalogue)
+            case CategorySourceName.STARTER:
+                sources.append(Catalogue(name.value, starter_catalogue()))
+            case CategorySourceName.DOCKER_HUB:
+                assert docker_hub is not None  # noqa: S101 - it is there if it is named
+                sources.append(docker_hub)
+    return sources
+
+
+def _keep_up(
+    configuration: Configuration, docker_hub: RememberedSource | None
+) -> Sequence[Callable[[], Awaitable[None]]]:
+    if docker_hub is None:
+        return ()
+    return repeat(docker_hub.follow, configuration.store_poll), repeat(docker_hub.forget, FORGET_SECONDS)
+
+
+def _secret_of(path: Path) -> str:
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupError(f"{path} cannot be read ({error}); see --docker-hub-token-file") from error
+    if not secret:
+        raise StartupError(f"{path} is empty; see --docker-hub-token-file")
+    return secret
 
 
 def _load_catalogue(configuration: Configuration, catalogue_file: CatalogueFile) -> None:

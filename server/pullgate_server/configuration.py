@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pullgate.local import DEFAULT_ADDRESS, is_local
 from pullgate_server.errors import StartupError
@@ -21,6 +22,14 @@ class LogFormat(enum.Enum):
     """CONSOLE on a terminal, JSON elsewhere."""
     CONSOLE = "console"
     JSON = "json"
+
+
+class CategorySourceName(enum.Enum):
+    """Who can be asked for a category."""
+
+    CATALOGUE = "catalogue"
+    DOCKER_HUB = "docker-hub"
+    STARTER = "starter"
 
 
 def option(default: Any, description: str, *, unit: str = "") -> Any:
@@ -53,13 +62,52 @@ class Configuration:
         "YAML file of image categories, read again whenever it changes. Default: catalogue.yaml in the data "
         "directory, which need not be there.",
     )
-    starter_catalogue: bool = option(True, "Also use the small dated catalogue that is shipped with pullgate.")
+    category_sources: str = option(
+        "catalogue,docker-hub,starter",
+        "Who is asked for a category, in this order, the first that knows being believed: catalogue (the file), "
+        "docker-hub (its API), starter (the small dated catalogue that is shipped with pullgate). What is left out is "
+        "not asked.",
+    )
+    category_wait: float = option(
+        0.25,
+        "The longest that a decision waits for a category that is not known yet. After that it is UNKNOWN, and the "
+        "look-up goes on for the next one.",
+        unit="seconds",
+    )
     known_category_ttl: float = option(
-        86400.0, "How long a known category is used before it is looked up anew.", unit="seconds"
+        86400.0,
+        "How long what Docker Hub said of a category is used before it is looked up anew; up to a tenth less, so that "
+        "not all are looked up together.",
+        unit="seconds",
     )
     unknown_category_ttl: float = option(
-        300.0, "How long a category that no source knows stays unknown.", unit="seconds"
+        300.0, "How long a namespace that Docker Hub does not know stays unknown.", unit="seconds"
     )
+    category_max_stale: float = option(
+        7 * 86400.0,
+        "How much longer a known category is used while Docker Hub cannot be asked. Answers say that it is stale.",
+        unit="seconds",
+    )
+    cache: str = option(
+        "memory",
+        "What servers share of categories besides the database: memory (nothing), or a Redis as redis://, rediss:// or "
+        "unix:// URL.",
+    )
+    category_entries: int = option(100_000, "Namespaces kept in this process's memory.")
+    docker_hub_url: str = option("https://hub.docker.com", "Where Docker Hub's API is.")
+    docker_hub_proxy: str = option(
+        "", "Proxy to Docker Hub, as a URL. Default: what HTTPS_PROXY and NO_PROXY in the environment say."
+    )
+    docker_hub_username: str = option("", "Sign in to Docker Hub with this name; needs --docker-hub-token-file.")
+    docker_hub_token_file: Path | None = option(
+        None, "File with the access token or password of --docker-hub-username."
+    )
+    docker_hub_requests_per_minute: int = option(
+        120,
+        "The most requests to Docker Hub, which allows 180 a minute for each address. Servers that share an address "
+        "share its limit: give each a part.",
+    )
+    docker_hub_timeout: float = option(5.0, "How long one request to Docker Hub may take.", unit="seconds")
     cacheable_for: float = option(
         60.0, "The longest that a caller may use an answer again without asking.", unit="seconds"
     )
@@ -102,21 +150,27 @@ class Configuration:
         unit="seconds",
     )
     stop_grace: float = option(10.0, "How long calls that are open at stop may take to finish.", unit="seconds")
+    metrics_listen: str = option(
+        "", "Where to serve metrics for Prometheus over HTTP: HOST:PORT (port 0: a free one). Default: nowhere."
+    )
     log_format: LogFormat = option(LogFormat.AUTO, "How a line of the log looks.")
 
     def __post_init__(self) -> None:
-        for name in ("known_category_ttl", "unknown_category_ttl", "store_poll", "store_grace"):
+        for name in ("known_category_ttl", "unknown_category_ttl", "docker_hub_timeout", "store_poll", "store_grace"):
             if not 0 < getattr(self, name) <= MAX_SECONDS:
                 raise StartupError(
                     f"{_flag(name)} is {getattr(self, name)}; write seconds above 0, at most {MAX_SECONDS}"
                 )
-        for name in ("cacheable_for", "drain_delay", "stop_grace"):
+        for name in ("category_wait", "category_max_stale", "cacheable_for", "drain_delay", "stop_grace"):
             if not 0 <= getattr(self, name) <= MAX_SECONDS:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write seconds from 0 to {MAX_SECONDS}")
-        for name in ("max_open_calls", "max_message_bytes", "max_batch"):
+        for name in (
+            "max_open_calls", "max_message_bytes", "max_batch", "category_entries", "docker_hub_requests_per_minute",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write 1 or more")
         self._check_tls()
+        self._check_categories()
         if not self._is_local() and not self.tls_cert and not self.allow_plaintext:
             raise StartupError(
                 f"--listen {self.listen} can be reached by other machines, and tokens would cross the network "
@@ -131,6 +185,32 @@ class Configuration:
             raise StartupError("--tls-client-ca is given without --tls-cert: client certificates take TLS")
         if self.tls_callers and not self.tls_client_ca:
             raise StartupError("--tls-callers is given without --tls-client-ca: no client would show a certificate")
+
+    def _check_categories(self) -> None:
+        names = [source.value for source in self.sources]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise StartupError(f"--category-sources names {doubled[0]} twice")
+        if bool(self.docker_hub_username) != bool(self.docker_hub_token_file):
+            raise StartupError("--docker-hub-username and --docker-hub-token-file are given together, or neither is")
+        url = urlsplit(self.docker_hub_url)
+        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or url.username:
+            raise StartupError(
+                f"--docker-hub-url {self.docker_hub_url} is not http:// or https://, a host and perhaps a path"
+            )
+        if self.docker_hub_username and url.scheme == "http" and not is_local(f"{url.hostname}:{url.port or 80}"):
+            raise StartupError(f"--docker-hub-url {self.docker_hub_url} would send the token readably; use https://")
+        if self.cache != "memory" and "://" not in self.cache:
+            raise StartupError(f"--cache {self.cache} is neither memory nor a Redis URL such as redis://127.0.0.1:6379")
+
+    @property
+    def sources(self) -> tuple[CategorySourceName, ...]:
+        """The category sources in their order; raises StartupError."""
+        names = [name.strip() for name in self.category_sources.split(",")] if self.category_sources.strip() else []
+        try:
+            return tuple(map(CategorySourceName, names))
+        except ValueError as error:
+            known = ", ".join(source.value for source in CategorySourceName)
+            raise StartupError(f"--category-sources {self.category_sources}: write some of {known}") from error
 
     def _is_local(self) -> bool:
         try:

@@ -1,12 +1,12 @@
 """Decides: puts together the snapshot, the identity, the reference and what is known of categories."""
 
+import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pullgate_policy import (
-    Category,
     CategoryEvidence,
     CategoryNeeded,
     HubRepository,
@@ -15,19 +15,14 @@ from pullgate_policy import (
     parse_reference,
 )
 from pullgate_policy.answer import Answer
-from pullgate_policy.reference import OFFICIAL_NAMESPACE
-from pullgate_server.categories.cache import CachedCategory, CategoryCache
+from pullgate_server.categories.chain import NEVER, Categories
 from pullgate_server.clock import Clock
 from pullgate_server.errors import FieldInvalidError, RevisionNotYetVisibleError
 from pullgate_server.identities import Subject
 from pullgate_server.snapshot import Snapshot, SnapshotKeeper
 
-NEVER = datetime.max.replace(tzinfo=UTC)
-"""When what does not age has to be looked up anew."""
-
-_OFFICIAL = CategoryEvidence(
-    category=Category.OFFICIAL, source="namespace", detail="the namespace of Docker Official Images"
-)
+ANSWERING_TAKES = 0.05
+"""Seconds before a call's deadline at which waiting ends, so that the answer still arrives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +53,31 @@ class DecisionIds:
         return f"{self._prefix}{next(self._counter):012x}"
 
 
+class Patience:
+    """For how long one call waits, in all, for categories that are not known yet. Begins when it is first needed.
+
+    Args:
+        wait: seconds.
+        time_remaining: until the call's own deadline, in seconds; None for a call without one.
+    """
+
+    __slots__ = ("_deadline", "_time_remaining", "_wait")
+
+    def __init__(self, wait: float, time_remaining: Callable[[], float | None]) -> None:
+        self._wait = wait
+        self._time_remaining = time_remaining
+        self._deadline: float | None = None
+
+    def left(self) -> float:
+        """The seconds that are left."""
+        now = asyncio.get_running_loop().time()
+        if self._deadline is None:
+            remaining = self._time_remaining()
+            wait = self._wait if remaining is None else min(self._wait, remaining - ANSWERING_TAKES)
+            self._deadline = now + wait
+        return self._deadline - now
+
+
 class Decider:
     """Answers questions. Knows nothing of how they arrive.
 
@@ -68,7 +88,7 @@ class Decider:
     def __init__(
         self,
         snapshots: SnapshotKeeper,
-        categories: CategoryCache,
+        categories: Categories,
         ids: DecisionIds,
         *,
         cacheable_for: timedelta,
@@ -95,29 +115,44 @@ class Decider:
             raise RevisionNotYetVisibleError(min_revision, self._snapshots.current.revision)
         return await self._snapshots.at_least(min_revision, wait)
 
+    def patience(self, time_remaining: Callable[[], float | None] = lambda: None) -> Patience:
+        """The patience of one call, whose own deadline is so far away."""
+        return Patience(self._categories.wait, time_remaining)
+
     async def decide(
-        self, snapshot: Snapshot, subject: Subject, reference: str, policies: Mapping[str, Policy] | None = None
+        self,
+        snapshot: Snapshot,
+        subject: Subject,
+        reference: str,
+        patience: Patience,
+        policies: Mapping[str, Policy] | None = None,
     ) -> PreparedAnswer:
         """Decide about one image; raises InvalidReferenceError.
 
         Args:
+            patience: for how long categories that are not known yet are waited for.
             policies: instead of the snapshot's.
         """
         parsed = parse_reference(reference)
         now = self._clock()
         known: dict[HubRepository, CategoryEvidence] = {}
-        change_at = subject.valid_until or NEVER
+        change_at = recheck_at = subject.valid_until or NEVER
         policies = snapshot.policies if policies is None else policies
         while True:
-            decision = decide(subject.organizations, policies, subject.identity, parsed, known, now)
+            decision = decide(
+                subject.organizations, policies, subject.identity, parsed, known, now, pins=snapshot.pin_index
+            )
             if not isinstance(decision, CategoryNeeded):
                 break
-            category = await self._category_of(decision.repository, snapshot)
+            category = await self._categories.category_of(
+                decision.repository, asked_by=subject.organizations[0], wait=patience.left()
+            )
             known[decision.repository] = category.evidence
-            change_at = min(change_at, category.fresh_until)
+            change_at = min(change_at, category.changes_at)
+            recheck_at = min(recheck_at, category.recheck_at)
         change_at = min(change_at, decision.valid_until or NEVER)
         # The same bytes promise the same time, so they can be repeated as long as all of it still lies ahead.
-        repeatable_until = change_at - self._cacheable_for
+        repeatable_until = min(change_at - self._cacheable_for, recheck_at)
         return PreparedAnswer(
             answer=Answer(
                 decision=decision,
@@ -130,11 +165,3 @@ class Decider:
             repeatable_until=repeatable_until if repeatable_until > now else None,
             person_id=subject.person_id,
         )
-
-    async def _category_of(self, repository: HubRepository, snapshot: Snapshot) -> CachedCategory:
-        pinned = snapshot.pinned(repository)
-        if pinned is not None:
-            return CachedCategory(pinned, NEVER)
-        if repository.namespace == OFFICIAL_NAMESPACE:
-            return CachedCategory(_OFFICIAL, NEVER)
-        return await self._categories.category_of(repository)

@@ -1,5 +1,6 @@
 """Tries out a policy: what it would change and decide, were it written. Writes nothing."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,7 +9,7 @@ from pullgate_policy.answer import Answer
 from pullgate_policy.changes import SettingChange, policy_changes
 from pullgate_server.administration.policies import PolicyAdministration
 from pullgate_server.callers import Caller
-from pullgate_server.deciding import Decider
+from pullgate_server.deciding import Decider, Patience
 from pullgate_server.errors import BatchTooLargeError, PolicyNotFoundError
 from pullgate_server.identities import Subject, subject_of
 from pullgate_server.snapshot import Snapshot
@@ -81,11 +82,15 @@ class PolicyTrial:
         before = _Side({} if against is None else {organization: against.policy}, against.revision if against else 0)
         after = _Side({organization: tried}, 0 if draft else self._policies.newest(organization).revision)
         subjects = [subject_of(caller, identity, [organization], snapshot) for identity in identities]
-        results = [
-            await self._decide(snapshot, index, subject, reference, before, after)
-            for index, subject in enumerate(subjects)
-            for reference in references
-        ]
+        patience = self._decider.patience()
+        # Together, so that many categories that are not known yet take no longer than one.
+        results = await asyncio.gather(
+            *(
+                self._decide(snapshot, index, subject, reference, before, after, patience)
+                for index, subject in enumerate(subjects)
+                for reference in references
+            )
+        )
         return DryRun(
             changes=policy_changes(None if against is None else against.policy, tried),
             results=results,
@@ -100,18 +105,21 @@ class PolicyTrial:
         reference: str,
         before: "_Side",
         after: "_Side",
+        patience: Patience,
     ) -> DryRunResult:
         try:
             answers = (
-                await self._answer(snapshot, subject, reference, before),
-                await self._answer(snapshot, subject, reference, after),
+                await self._answer(snapshot, subject, reference, before, patience),
+                await self._answer(snapshot, subject, reference, after, patience),
             )
         except PullgateError as error:
             return DryRunResult(identity_index=identity_index, reference=reference, answers=error)
         return DryRunResult(identity_index=identity_index, reference=reference, answers=answers)
 
-    async def _answer(self, snapshot: Snapshot, subject: Subject, reference: str, side: "_Side") -> Answer:
-        prepared = await self._decider.decide(snapshot, subject, reference, side.policies)
+    async def _answer(
+        self, snapshot: Snapshot, subject: Subject, reference: str, side: "_Side", patience: Patience
+    ) -> Answer:
+        prepared = await self._decider.decide(snapshot, subject, reference, patience, side.policies)
         return replace(prepared.answer, policy_revision=side.revision)
 
 

@@ -78,10 +78,17 @@ class RoleNotPermittedError(ServiceError):
 
 
 class OrganizationNotPermittedError(ServiceError):
-    """The caller belongs to another organization. Says nothing about whether the other one exists."""
+    """The caller belongs to another organization. Says nothing about whether the other one exists.
 
-    def __init__(self, organization: str, own: str) -> None:
-        super().__init__(f"this caller belongs to organization {own} and has no access to {shown(organization)}")
+    Args:
+        unnamed: why naming none is for operators alone, where that can be said.
+    """
+
+    def __init__(self, organization: str, own: str, unnamed: str = "") -> None:
+        refused = f"has no access to {shown(organization)}"
+        if unnamed and not organization:
+            refused = f"has to name it: {unnamed}"
+        super().__init__(f"this caller belongs to organization {own} and {refused}")
 
 
 class MessageInvalidError(ServiceError):
@@ -165,10 +172,11 @@ class PolicyRevisionNotFoundError(NotFoundError):
 
 
 class CategoryPinNotFoundError(NotFoundError):
-    """Nothing is pinned under the name."""
+    """Nothing is pinned under the name, for this organization or (empty) for every one."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{shown(name)} is not pinned")
+    def __init__(self, organization: str, name: str) -> None:
+        whom = f"for organization {shown(organization)}" if organization else "for every organization"
+        super().__init__(f"{shown(name)} is not pinned {whom}")
 
 
 class MemberNotFoundError(NotFoundError):

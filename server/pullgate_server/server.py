@@ -22,6 +22,8 @@ from pullgate_server.composition import (
 )
 from pullgate_server.configuration import Configuration
 from pullgate_server.errors import RetryableError, StartupError
+from pullgate_server.metrics_endpoint import MetricsEndpoint
+from pullgate_server.stores.sql_category_knowledge import SqlCategoryKnowledge
 
 log = structlog.get_logger()
 
@@ -39,6 +41,7 @@ class RunningServer:
 
     Attributes:
         address: where it listens, with the port it got.
+        metrics_address: where metrics are; empty if nowhere.
     """
 
     def __init__(self, application: Application, configuration: Configuration) -> None:
@@ -52,7 +55,9 @@ class RunningServer:
         )
         self._hurry = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
+        self._metrics: MetricsEndpoint | None = None
         self.address = configuration.listen
+        self.metrics_address = ""
 
     async def start(self) -> None:
         """Listen, and say SERVING; raises StartupError."""
@@ -62,6 +67,9 @@ class RunningServer:
         await self._server.start()
         self._application.health.set_serving(True)
         self._background = [asyncio.ensure_future(run()) for run in self._application.background]
+        if self._configuration.metrics_listen:
+            self._metrics = MetricsEndpoint(self._configuration.metrics_listen, self._application.metrics)
+            self.metrics_address = self._metrics.address
 
     async def stop(self) -> None:
         """Say NOT_SERVING, take no new calls, finish those that are open, and let go."""
@@ -77,6 +85,8 @@ class RunningServer:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        if self._metrics is not None:
+            self._metrics.close()
 
     async def cancel(self) -> None:
         """End open calls now, for who cannot wait for `stop`."""
@@ -106,6 +116,7 @@ async def run(configuration: Configuration, world: World, announce: Callable[[st
     """
     directory = data_directory(configuration)
     store = await open_store(configuration, directory)
+    knowledge = SqlCategoryKnowledge(store.engine)
     try:
         try:
             hasher = await open_secrets(configuration, store, directory, world)
@@ -114,7 +125,7 @@ async def run(configuration: Configuration, world: World, announce: Callable[[st
             raise StartupError(f"the data directory {directory} cannot be written ({error.strerror})") from error
         except (RetryableError, SQLAlchemyError) as error:
             raise StartupError(f"the database cannot be used ({error.__cause__}); see --database") from error
-        async with compose(configuration, directory, store, hasher, world) as application:
+        async with compose(configuration, directory, store, knowledge, hasher, world) as application:
             server = RunningServer(application, configuration)
             await server.start()
             stopping = _on_signals(server)
@@ -124,6 +135,7 @@ async def run(configuration: Configuration, world: World, announce: Callable[[st
             log.info("stopping")
             await server.stop()
     finally:
+        await knowledge.close()
         await store.close()
     log.info("stopped")
 

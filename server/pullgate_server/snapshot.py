@@ -12,17 +12,18 @@ from typing import TypeVar
 
 import structlog
 
-from pullgate_policy import CategoryEvidence, HubRepository, Policy
+from pullgate_policy import Policy
 from pullgate_policy.event import AdministrativeEvent
-from pullgate_policy.pins import CategoryPin
+from pullgate_policy.pins import NO_PINS, CategoryPin, Pins
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.clock import Clock
 from pullgate_server.errors import RetryableError, RevisionNotYetVisibleError
 from pullgate_server.stores.documents import contents_of_events
-from pullgate_server.stores.port import MemberList, Store, StoreContents, StoredToken
+from pullgate_server.stores.port import MemberList, PinKey, Store, StoreContents, StoredToken
 
 log = structlog.get_logger()
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -33,6 +34,8 @@ class Snapshot:
     Attributes:
         stored: policies with who wrote them, by organization.
         policies: the same without.
+        pins: by organization (empty: every one) and name.
+        pin_index: the same, as decisions look them up.
         members: by organization and username; an organization that is not here has no member list.
         tokens: by id.
         known_as_of: while the store is out of reach: when this was last known to be the newest.
@@ -41,15 +44,11 @@ class Snapshot:
     revision: int = 0
     stored: Mapping[str, StoredPolicy] = field(default_factory=dict)
     policies: Mapping[str, Policy] = field(default_factory=dict)
-    pins: Mapping[str, CategoryPin] = field(default_factory=dict)
+    pins: Mapping[PinKey, CategoryPin] = field(default_factory=dict)
+    pin_index: Pins = NO_PINS
     members: Mapping[str, MemberList] = field(default_factory=dict)
     tokens: Mapping[str, StoredToken] = field(default_factory=dict)
     known_as_of: datetime | None = None
-
-    def pinned(self, repository: HubRepository) -> CategoryEvidence | None:
-        """What a pin says of the repository, or else of its namespace."""
-        pin = self.pins.get(repository.path) or self.pins.get(repository.namespace)
-        return None if pin is None else pin.evidence
 
     def with_changes(self, contents: StoreContents) -> "Snapshot":
         """This snapshot and what was written since. What did not change stays the same object."""
@@ -58,6 +57,7 @@ class Snapshot:
             organization: _merged(self.members.get(organization, {}), changed)
             for organization, changed in contents.members.items()
         }
+        pins = _merged(self.pins, contents.pins)
         return Snapshot(
             revision=contents.revision,
             stored=stored,
@@ -65,7 +65,8 @@ class Snapshot:
                 self.policies,
                 {name: None if item is None else item.policy for name, item in contents.policies.items()},
             ),
-            pins=_merged(self.pins, contents.pins),
+            pins=pins,
+            pin_index=self.pin_index if pins is self.pins else Pins(pins.values()),
             members=_merged(self.members, {name: changed or None for name, changed in changed_members.items()}),
             tokens=_merged(self.tokens, contents.tokens),
         )
@@ -223,7 +224,7 @@ class SnapshotKeeper:
         return self.current
 
 
-def _merged(before: Mapping[str, T], changed: Mapping[str, T | None]) -> Mapping[str, T]:
+def _merged(before: Mapping[K, T], changed: Mapping[K, T | None]) -> Mapping[K, T]:
     """`before` with what has changed; None takes away."""
     if not changed:
         return before

@@ -610,6 +610,129 @@ def test_tokens_are_for_owners(server: ServerProcess) -> None:
     assert "may not manage tokens: that is for owners of organization acme, and for operators" in results[0].stderr
 
 
+def test_pins_of_an_organization(server: ServerProcess, strict: int) -> None:
+    """A policy manager pins for the own organization, with an end; lists, decisions and the audit say so."""
+    pam = ["--token", token(server, "policy_manager", "pam")]
+    whose = ["--org", "acme", *pam]
+    everybodys = done(server, "category", "pin", "vendor", "Community", "--reason", "seen")
+    pinned = done(server, "category", "pin", "vendor", "OFFICIAL", "--reason", "why", "--expires", "2099-12-01", *whose)
+    decided = done(server, "decide", "--org", "acme", "--user", "dev", "vendor/agent")
+    table = done(server, "category", "pins", *pam).splitlines()
+    own = objects(done(server, "category", "pins", "--json", *whose))
+    audited = done(server, "audit", "-n", "1", *pam)
+    unpinned = done(server, "category", "unpin", "vendor", *whose)
+    left = objects(done(server, "category", "pins", "--json"))
+    done(server, "category", "unpin", "vendor")
+    nothing = done(server, "category", "pins")
+
+    assert everybodys == "vendor is pinned as community\n"
+    assert pinned == "vendor is pinned as official for acme until 2099-12-01\n"
+    assert "official, says pin: pinned for acme by pam, until 2099-12-01: why" in decided
+    assert table[0].split()[:4] == ["organization", "name", "category", "expires"]
+    assert re.search(r"^ *- +vendor +community +never +operator +20.* seen$", table[1])
+    assert re.search(r"^ *acme +vendor +official +2099-12-01 +pam +20.* why$", table[2])
+    assert [item["organization"] for item in own] == [None, "acme"]
+    assert own[1].pop("written_at").endswith("Z")
+    assert own[1] == {
+        "organization": "acme",
+        "name": "vendor",
+        "category": "OFFICIAL",
+        "community_class": None,
+        "expires_at": "2099-12-01T00:00:00Z",
+        "author": "pam",
+        "reason": "why",
+    }
+    assert "category pin vendor of acme created" in audited
+    assert unpinned == "vendor is no longer pinned for acme\n"
+    assert [(item["organization"], item["name"]) for item in left] == [(None, "vendor")]
+    assert nothing == "nothing is pinned\n"
+
+
+def test_an_expired_pin_is_marked(server: ServerProcess) -> None:
+    """A pin that holds no longer is listed as such until it is taken back."""
+    done(server, "category", "pin", "vendor", "official", "--reason", "brief", "--expires", "1s")
+    deadline = datetime.now(UTC) + timedelta(seconds=SOON)
+    while "(expired)" not in (listed := done(server, "category", "pins")):
+        assert datetime.now(UTC) < deadline
+    done(server, "category", "unpin", "vendor")
+
+    assert re.search(r"vendor +official +20\d\d-\d\d-\d\d( \d\d:\d\d:\d\d UTC)? \(expired\) +operator", listed)
+
+
+@pytest.mark.parametrize(
+    ("expires", "left"),
+    [
+        ("90d", timedelta(days=90)),
+        ("2w", timedelta(weeks=2)),
+        ("2099-12-01", None),
+        ("2099-12-01T01:00:00+01:00", None),
+        ("2099-12-01T00:00:00Z", None),
+    ],
+)
+def test_an_expiry_is_a_moment_a_day_or_a_length(server: ServerProcess, expires: str, left: timedelta | None) -> None:
+    """--expires is a time with its time zone, a day in UTC, or a length of time from now."""
+    asked = datetime.now(UTC)
+    done(server, "category", "pin", "vendor", "official", "--reason", "why", "--expires", expires)
+    (listed,) = objects(done(server, "category", "pins", "--json"))
+    done(server, "category", "unpin", "vendor")
+    ends = datetime.fromisoformat(listed["expires_at"])
+
+    if left is None:
+        assert ends == datetime(2099, 12, 1, tzinfo=UTC)
+    else:
+        assert timedelta(0) < ends - asked - left < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "word", ["verified_publisher", "verified-publisher", "VERIFIED_PUBLISHER", "Verified-Publisher"]
+)
+def test_categories_are_written_in_any_case(server: ServerProcess, word: str) -> None:
+    """Letter case, and dashes for underscores, make no difference."""
+    assert done(server, "category", "pin", "vendor", word, "--reason", "why") == (
+        "vendor is pinned as verified_publisher\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["pin", "vendor", "official"], "Missing option '--reason'"),
+        (["pin", "vendor", "trusted", "--reason", "x"], "'trusted' is not one of 'official'"),
+        (["pin", "Vendor", "official", "--reason", "x"], "is not a namespace or repository of Docker Hub"),
+        (["pin", "vendor", "official", "--reason", "x", "--org", "Acme"], 'is not lowercase; write "acme"'),
+        (["pin", "vendor", "official", "--reason", "x", "--expires", "2020-01-01"], "2020-01-01 lies in the past"),
+        (["pin", "vendor", "official", "--reason", "x", "--expires", "soon"], "is not a time such as 2027-01-01T00"),
+        (["pin", "vendor", "official", "--reason", "x", "--expires", "2099-01-01T00:00"], "has no time zone"),
+        (["pin", "vendor", "official", "--reason", "x", "--expires", "999999999w"], "is out of range"),
+        (["unpin", "nobody", "--org", "acme"], '"nobody" is not pinned for organization "acme"'),
+        (["pins", "--org", "No"], "is not lowercase"),
+    ],
+)
+def test_a_pin_that_cannot_be_is_told(server: ServerProcess, arguments: list[str], told: str) -> None:
+    """What cannot be pinned, or is not pinned, is exit code 2, and the sentence says why."""
+    result = pullgate(server, "category", *arguments)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert told in result.stderr
+
+
+def test_pins_for_every_organization_are_for_operators(server: ServerProcess) -> None:
+    """A policy manager who leaves --org out is told to name the organization; a member may not pin at all."""
+    manager, dev = token(server, "policy_manager", "pam"), token(server, "member", "dev")
+    pin = ["category", "pin", "vendor", "official", "--reason", "why"]
+    unnamed = pullgate(server, *pin, "--token", manager)
+    elsewhere = pullgate(server, *pin, "--org", "globex", "--token", manager)
+    member = pullgate(server, *pin, "--org", "acme", "--token", dev)
+
+    assert [result.returncode for result in (unnamed, elsewhere, member)] == [1, 1, 1]
+    assert unnamed.stderr == (
+        "error: this caller belongs to organization acme and has to name it: "
+        "pins without an organization hold for everybody and are for operators alone\n"
+    )
+    assert 'has no access to "globex"' in elsewhere.stderr
+    assert "may not change pins: that is for owners and policy managers of organization acme" in member.stderr
+
+
 LIST = "username,role,teams\nada,owner,data;web\ndev,member,\n"
 
 
@@ -926,7 +1049,8 @@ def test_a_member_decides_for_oneself(server: ServerProcess, strict: int) -> Non
 HELPS = [
     "policy plan", "policy apply", "policy list", "policy get", "policy history", "policy diff", "policy rollback",
     "policy delete", "policy schema", "policy import", "policy export", "member list", "member import", "member set",
-    "member remove", "token create", "token list", "token rotate", "token revoke", "audit", "whoami",
+    "member remove", "token create", "token list", "token rotate", "token revoke", "category pin", "category unpin",
+    "category pins", "audit", "whoami",
 ]  # fmt: skip
 
 
@@ -943,7 +1067,7 @@ def test_help_shows_examples_or_exit_codes(command: str) -> None:
     "command",
     [
         "decide", "policy plan", "policy apply", "policy import", "policy export", "member import", "token create",
-        "audit",
+        "category pin", "audit",
     ],
 )  # fmt: skip
 def test_help_has_nothing_of_its_markup(command: str) -> None:

@@ -345,9 +345,9 @@ def test_pins(server: ServerProcess) -> None:
     again = pullgate(server, "category", "unpin", "vendor/agent")
 
     assert tuple(result.returncode for result in (pinned, listed, decided, unpinned, again)) == (0, 0, 1, 0, 2)
-    assert re.search(r"vendor/agent +verified publisher +operator", listed.stdout)
+    assert re.search(r"- +vendor/agent +verified publisher +never +operator", listed.stdout)
     assert "verified publisher, says pin: pinned by operator: contract" in decided.stdout
-    assert '"vendor/agent" is not pinned' in again.stderr
+    assert '"vendor/agent" is not pinned for every organization' in again.stderr
 
 
 def test_healthcheck(server: ServerProcess) -> None:

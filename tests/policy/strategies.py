@@ -18,6 +18,7 @@ from pullgate_policy import (
     Policy,
     Role,
 )
+from pullgate_policy.pins import CategoryPin
 from pullgate_policy.policy import (
     AllowedCategories,
     Allowlist,
@@ -123,4 +124,17 @@ evidences = st.builds(
     category=st.just(Category.COMMUNITY),
     community_class=st.none() | st.just(CommunityClass.SPONSORED_OPEN_SOURCE),
 )
-categories = st.fixed_dictionaries({HubRepository(path): evidences for path in PATHS})
+# Nobody has to say what images of `library` are.
+categories = st.fixed_dictionaries({HubRepository(path): evidences for path in PATHS if "library/" not in path})
+category_pins = st.builds(
+    CategoryPin,
+    name=st.sampled_from([*PATHS, *(path.partition("/")[0] for path in PATHS)]),
+    category=st.sampled_from([Category.OFFICIAL, Category.VERIFIED_PUBLISHER, Category.COMMUNITY]),
+    community_class=st.none(),
+    reason=notes,
+    author=st.just("ada"),
+    written_at=st.just(NOW - timedelta(days=2)),
+    organization=st.sampled_from(["", *ORGANIZATIONS]),
+    expires_at=st.none() | moments,
+)
+pins = st.lists(category_pins, max_size=8, unique_by=lambda pin: (pin.organization, pin.name))

@@ -22,6 +22,7 @@ from pullgate_policy import (
     decide,
     parse_reference,
 )
+from pullgate_policy.pins import Pins
 from pullgate_policy.policy import TeamGrant
 from pullgate_policy.repository_rules import RepositoryRules
 from tests.policy import strategies as of
@@ -125,14 +126,23 @@ def test_owners_are_never_denied_once_rule_5_is_reached(policy, identity, refere
     assert decision.policy_effect is Effect.ALLOW or decision.reason in DENIED_FOR_MISSING_MEMBERSHIP
 
 
-@given(of.policies("acme"), of.policies("globex"), of.identities, of.references, of.categories, of.moments, of.moments)
-def test_nothing_changes_before_valid_until(acme, globex, identity, reference, categories, now, later) -> None:
+@given(
+    of.policies("acme"),
+    of.policies("globex"),
+    of.identities,
+    of.references,
+    of.categories,
+    of.pins.map(Pins),
+    of.moments,
+    of.moments,
+)
+def test_nothing_changes_before_valid_until(acme, globex, identity, reference, categories, pins, now, later) -> None:
     """Until the moment that a decision names, time does not change it, however many organizations have a say."""
     now, later = sorted((now, later))
     policies = {"acme": acme, "globex": globex}
     for organizations in (["acme"], ["acme", "globex"]):
         first, second = (
-            decide(organizations, policies, identity, parse_reference(reference), categories, moment)
+            decide(organizations, policies, identity, parse_reference(reference), categories, moment, pins=pins)
             for moment in (now, later)
         )
         assert isinstance(first, Decision)

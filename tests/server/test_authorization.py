@@ -39,9 +39,12 @@ MATRIX: Mapping[str, tuple[str, str]] = {
     "DeletePolicy": ("AAARR", "AOORR"),
     "RollbackPolicy": ("AAARR", "AOORR"),
     "DryRunPolicy": ("AAARR", "AOORR"),
-    "PutCategoryPin": ("ARRRR", ""),
-    "DeleteCategoryPin": ("ARRRR", ""),
-    "ListCategoryPins": ("AAAAA", ""),
+    "PutCategoryPin": ("AAARR", "AOORR"),
+    "DeleteCategoryPin": ("AAARR", "AOORR"),
+    "ListCategoryPins": ("AAAAA", "AOOOO"),
+    "LookUpCategories": ("AAAAA", "AOOOO"),
+    "RefreshCategories": ("AAARR", "AOORR"),
+    "ListCategories": ("AAAAA", ""),
     "ListMembers": ("AAARR", "AOORR"),
     "WriteMembers": ("AARRR", "AORRR"),
     "RemoveMembers": ("AARRR", "AORRR"),
@@ -64,7 +67,6 @@ ENDINGS = {
 }
 
 WHO_MAY = {
-    "ARRRR": "that is for operators alone",
     "AARRR": "that is for owners of organization acme, and for operators",
     "AAARR": "that is for owners and policy managers of organization acme, and for operators",
 }
@@ -239,8 +241,8 @@ async def set_up(serve: Serve, store: Store | None = None) -> AsyncIterator[Worl
             await write_members(service, organization, *listed, member("spare"))
             await put_strict(service, organization)
             spare[organization] = (await make_token(service, "enforcer", organization, name="spare")).token.id
-        pin = admin.CategoryPin(name="someuser", category=decision_pb2.IMAGE_CATEGORY_OFFICIAL)
-        await answer_to(service, "PutCategoryPin", admin.PutCategoryPinRequest(pin=pin))
+        for organization in ("", "globex", "acme"):
+            await answer_to(service, "PutCategoryPin", REQUESTS["PutCategoryPin"](organization, ""))
         secrets = {role: (await make_token(service, role)).secret for role in ROLES}
         await put_strict(service, "acme")
         yield World(service=service, secrets=secrets, spare=spare)
@@ -269,11 +271,14 @@ REQUESTS: Mapping[str, Callable[[str, str], Any]] = {
     "DeletePolicy": lambda name, _: admin.DeletePolicyRequest(organization=name),
     "RollbackPolicy": lambda name, _: admin.RollbackPolicyRequest(organization=name, revision=5),
     "DryRunPolicy": lambda name, _: admin.DryRunPolicyRequest(organization=name),
-    "PutCategoryPin": lambda *_: admin.PutCategoryPinRequest(
-        pin=admin.CategoryPin(name="other", category=decision_pb2.IMAGE_CATEGORY_OFFICIAL)
+    "PutCategoryPin": lambda name, _: admin.PutCategoryPinRequest(
+        pin=admin.CategoryPin(name="someuser", category=decision_pb2.IMAGE_CATEGORY_OFFICIAL, organization=name)
     ),
-    "DeleteCategoryPin": lambda *_: admin.DeleteCategoryPinRequest(name="someuser"),
-    "ListCategoryPins": lambda *_: admin.ListCategoryPinsRequest(),
+    "DeleteCategoryPin": lambda name, _: admin.DeleteCategoryPinRequest(name="someuser", organization=name),
+    "ListCategoryPins": lambda name, _: admin.ListCategoryPinsRequest(organization=name),
+    "LookUpCategories": lambda name, _: admin.LookUpCategoriesRequest(names=["grafana"], organization=name),
+    "RefreshCategories": lambda name, _: admin.RefreshCategoriesRequest(names=["grafana"], organization=name),
+    "ListCategories": lambda *_: admin.ListCategoriesRequest(),
     "ListMembers": lambda name, _: admin.ListMembersRequest(organization=name),
     "WriteMembers": lambda name, _: admin.WriteMembersRequest(organization=name, members=[member("new")]),
     "RemoveMembers": lambda name, _: admin.RemoveMembersRequest(organization=name, usernames=["spare"]),
@@ -360,6 +365,44 @@ async def test_nobody_learns_whether_another_organization_exists(serve: Serve, m
             assert told.code in {"PERMISSION_DENIED", "NOT_FOUND"}
 
         assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("method", ["PutCategoryPin", "DeleteCategoryPin"])
+@pytest.mark.parametrize(("role", "expected"), list(zip(ROLES, "AOORR", strict=True)))
+async def test_pins_for_every_organization_are_for_operators(
+    serve: Serve, method: str, role: str, expected: str
+) -> None:
+    """Who may pin for its own organization alone, and names none, is told to name it; nothing is written."""
+    async with set_up(serve) as world:
+        before = await world.service.store.revision()
+        told = await world.ask(role, method, REQUESTS[method]("", ""))
+
+        assert told.ending == {"A": ("OK", ""), **ENDINGS}[expected]
+        assert await world.service.store.revision() == before + (expected == "A")
+        if expected == "O":
+            assert told.status.message == (
+                "this caller belongs to organization acme and has to name it: "
+                "pins without an organization hold for everybody and are for operators alone"
+            )
+        elif expected == "R":
+            assert told.status.message.endswith(WHO_MAY["AAARR"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_pins_are_listed_for_ones_own_organization(serve: Serve, role: str) -> None:
+    """A list has the pins for everybody and one's own, an operator's has all; no page token leads further."""
+    async with set_up(serve) as world:
+        listed = []
+        for request in (
+            admin.ListCategoryPinsRequest(),
+            admin.ListCategoryPinsRequest(organization="acme"),
+            admin.ListCategoryPinsRequest(page_token="acme someuser", page_size=1),
+        ):
+            answer = (await world.ask(role, "ListCategoryPins", request)).answer
+            listed.append([pin.organization for pin in answer.pins])
+
+    everything = ["", "acme", "globex"] if role == "operator" else ["", "acme"]
+    assert listed == [everything, ["", "acme"], everything[2:]]
 
 
 @pytest.mark.parametrize("role", ROLES)

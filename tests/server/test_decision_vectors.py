@@ -82,7 +82,7 @@ async def answers(service: Service, case: Case) -> list[decision_pb2.Decision]:
 async def test_decision(case: Case, serve: Serve) -> None:
     """Every method decides each row as the table says, and ends or marks the ones without a decision."""
     async with serve(
-        store=await store_with(case), clock=Clock(case.now), catalogue=catalogue(case), starter_catalogue=False
+        store=await store_with(case), clock=Clock(case.now), catalogue=catalogue(case), category_sources="catalogue"
     ) as service:
         if "error" in case.expect:
             with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -26,7 +26,7 @@ DOCUMENTS: dict[str, Any] = {
     preset.value: policy_data(preset_policy(preset, "acme")) for preset in (Preset.STRICT, Preset.STANDARD, Preset.OPEN)
 }
 MEMBER = {"role": "member", "teams": []}
-SEEN = {"category": "COMMUNITY", "community_class": None, "reason": ""}
+SEEN = {"category": "COMMUNITY", "community_class": None, "reason": "", "expires_at": None}
 
 
 async def events(service: Service, **filters: Any) -> list[event_pb2.AdministrativeEvent]:
@@ -122,6 +122,28 @@ async def test_tokens_make_events_without_their_secrets(serve: Serve, any_store:
             assert secret not in told
 
 
+async def test_pins_of_organizations_make_events_of_theirs(serve: Serve, any_store: Callable[[], Any]) -> None:
+    """The event of an organization's pin is that organization's, and says until when the pin was and is to hold."""
+    async with any_store() as store, serve(store=store, store_poll=3600.0) as service:
+        manager = await signed_in(service, "policy_manager")
+        pin = policy_admin_pb2.CategoryPin(name="vendor", category=4, organization="acme")  # type: ignore[arg-type]
+        await call(manager, "PutCategoryPin", pin=pin)
+        pin.expires_at.FromJsonString("2026-12-01T00:00:00Z")
+        await call(manager, "PutCategoryPin", pin=pin)
+        await call(manager, "DeleteCategoryPin", name="vendor", organization="acme")
+        found = await events(manager, subject=SUBJECTS.EVENT_SUBJECT_CATEGORY_PIN)
+        ends = {**SEEN, "expires_at": "2026-12-01T00:00:00Z"}
+
+        assert [(event.organization, event.name, event.author) for event in found] == [
+            ("acme", "vendor", "policy_manager")
+        ] * 3
+        assert [(as_data(event, "before"), as_data(event, "after")) for event in found] == [
+            (ends, None),
+            (SEEN, ends),
+            (None, SEEN),
+        ]
+
+
 @pytest.mark.parametrize(
     ("method", "fields"),
     [
@@ -134,6 +156,7 @@ async def test_tokens_make_events_without_their_secrets(serve: Serve, any_store:
         ("RollbackPolicy", {"organization": "acme", "revision": 99}),
         ("PutCategoryPin", {}),
         ("DeleteCategoryPin", {"name": "nobody"}),
+        ("DeleteCategoryPin", {"name": "someuser", "organization": "acme"}),
         ("WriteMembers", {"organization": "acme"}),
         ("RemoveMembers", {"organization": "acme", "usernames": ["nobody"]}),
         ("CreateToken", {"name": "x"}),

@@ -4,6 +4,8 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from pullgate_policy import Category, Preset, preset_policy
+from pullgate_policy import Category, CommunityClass, Preset, preset_policy
 from pullgate_policy.access_token import CallerRole
+from pullgate_policy.pins import CategoryPin
 from pullgate_server.errors import StartupError
+from pullgate_server.snapshot import Snapshot
 from pullgate_server.stores import schema
 from pullgate_server.stores.engines import open_engine, sqlite_engine
 from pullgate_server.stores.migration import MIGRATIONS, bring_up_to_date
@@ -26,7 +30,7 @@ from pullgate_server.stores.sql import SqlStore
 from pullgate_server.token_secrets import SecretHasher
 from tests.conftest import SOON
 from tests.postgresql import PostgresqlServer
-from tests.stores import put_policy
+from tests.stores import NOW, put_pin, put_policy
 
 OpenDatabase = Callable[[], AsyncEngine]
 
@@ -150,7 +154,7 @@ async def test_what_an_older_pullgate_wrote_is_still_there(database: OpenDatabas
     contents = await store.read(None)
     first, pinned, second = reversed(await store.events(EventFilter(), 10))
     (token,) = contents.tokens.values()
-    stored, pin = contents.policies["acme"], contents.pins["someuser"]
+    stored, pin = contents.policies["acme"], contents.pins["", "someuser"]
     assert stored is not None
     assert pin is not None
 
@@ -160,7 +164,7 @@ async def test_what_an_older_pullgate_wrote_is_still_there(database: OpenDatabas
         True,
         "on",
     )
-    assert (pin.category, pin.author) == (Category.COMMUNITY, "eve")
+    assert (pin.category, pin.author, pin.organization, pin.expires_at) == (Category.COMMUNITY, "eve", "", None)
     assert (token.token.role, token.token.name) == (CallerRole.OPERATOR, "operator")
     assert token.secret_hash == hasher.rehash("ab12cd34ef56" * 5 + "ab12")
     assert (first.before, first.after, second.before) == (None, {"organization": "acme"}, {"organization": "acme"})
@@ -189,6 +193,51 @@ async def test_going_down_keeps_what_the_older_schema_can_hold(database: OpenDat
 
     assert before == after
     assert await rows(engine, "SELECT * FROM tokens") == []
+
+
+async def test_events_of_pins_from_before_they_could_expire_are_read(database: OpenDatabase) -> None:
+    """Who follows the store through events that 0001 and 0002 wrote comes to the pins that are there."""
+    engine = database()
+    await migrate(engine, lambda config: command.upgrade(config, "0001"))
+    await write_as_0001(engine)
+    await bring_up_to_date(engine, allowed=True)
+    store = SqlStore(engine)
+    followed = Snapshot().with_changes(await store.read(0))
+    everything = Snapshot().with_changes(await store.read(None))
+
+    assert followed.pins == everything.pins
+    assert [(pin.name, pin.organization, pin.expires_at) for pin in followed.pins.values()] == [("someuser", "", None)]
+
+
+async def test_pins_of_organizations_are_lost_on_the_way_down(database: OpenDatabase) -> None:
+    """Down from 0003 the pins for everybody stay, also expired ones, and expire no more; organizations' own do not."""
+    engine, end = database(), NOW - timedelta(days=1)
+    await bring_up_to_date(engine, allowed=True)
+    someuser = CategoryPin(
+        name="someuser",
+        category=Category.COMMUNITY,
+        community_class=CommunityClass.SPONSORED_OPEN_SOURCE,
+        reason="seen",
+        author="eve",
+        written_at=NOW,
+    )
+    pins = [
+        someuser,
+        replace(someuser, name="expired", expires_at=end),
+        replace(someuser, organization="acme"),
+        replace(someuser, name="expired", organization="globex", expires_at=end),
+    ]
+    for pin in pins:
+        await put_pin(SqlStore(engine), pin)
+    await migrate(engine, lambda config: command.downgrade(config, "0002"))
+    kept = await rows(engine, "SELECT name, category, community_class, reason, author FROM category_pins ORDER BY name")
+    await bring_up_to_date(engine, allowed=True)
+    contents = await SqlStore(engine).read(None)
+    events = await SqlStore(engine).events(EventFilter(after=0), 10)
+
+    assert kept == [(name, "COMMUNITY", "SPONSORED_OPEN_SOURCE", "seen", "eve") for name in ("expired", "someuser")]
+    assert contents.pins == {("", "someuser"): someuser, ("", "expired"): replace(someuser, name="expired")}
+    assert [event.organization for event in events] == ["", "", "acme", "globex"]
 
 
 @pytest.mark.parametrize("statement", ["UPDATE events SET author = 'eve'", "DELETE FROM events"])
@@ -229,7 +278,8 @@ async def test_a_newer_database_is_refused(database: OpenDatabase) -> None:
 async def test_migrating_may_be_forbidden(tmp_path: Path) -> None:
     """With --no-migrate an outdated database is refused, and not touched."""
     engine = sqlite_engine(tmp_path / "db")
-    with pytest.raises(StartupError, match="the database is empty, and 0002 is needed: start once with --migrate"):
+    needed = f"the database is empty, and {schema.SCHEMA_VERSION} is needed: start once with --migrate"
+    with pytest.raises(StartupError, match=needed):
         await bring_up_to_date(engine, allowed=False)
     await engine.dispose()
 

@@ -20,6 +20,7 @@ from pullgate_server.configuration import Configuration
 from pullgate_server.deciding import Decider
 from pullgate_server.errors import StartupError
 from pullgate_server.server import RunningServer
+from pullgate_server.stores.category_knowledge import MemoryCategoryKnowledge
 from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.token_secrets import SecretHasher
 from tests.conftest import SOON, Clock, Serve, Service
@@ -229,7 +230,9 @@ async def test_two_servers_do_not_share_a_port(serve: Serve, tmp_path: Path) -> 
     async with serve() as service:
         configuration = Configuration(listen=service.server.address, data_dir=tmp_path)
         hasher = SecretHasher(b"key")
-        async with compose(configuration, tmp_path, MemoryStore(), hasher, World(clock=Clock())) as application:
+        async with compose(
+            configuration, tmp_path, MemoryStore(), MemoryCategoryKnowledge(), hasher, World(clock=Clock())
+        ) as application:
             with pytest.raises(StartupError, match="is another server running there"):
                 await RunningServer(application, configuration).start()
 

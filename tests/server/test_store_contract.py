@@ -14,7 +14,7 @@ from pullgate_policy import Category, CommunityClass, Policy, Preset, Role, pres
 from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.event import EventSubject
 from pullgate_policy.members import Member
-from pullgate_policy.pins import CategoryPin
+from pullgate_policy.pins import CategoryPin, Pins
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.errors import (
     CategoryPinNotFoundError,
@@ -42,19 +42,20 @@ async def put(store: Store, organization: str, *, expected: int | None = None, p
     return (await put_policy(store, preset_policy(preset, organization), expected=expected)).revision
 
 
-async def delete(store: Store, name: str) -> int:
+async def delete(store: Store, name: str, organization: str = "") -> int:
     """Take a pin back; returns the revision."""
 
     def gone(current: CategoryPin | None) -> None:
         if current is None:
-            raise CategoryPinNotFoundError(name)
+            raise CategoryPinNotFoundError(organization, name)
 
-    return (await store.write_pin(name, gone, by_ada())).event.revision
+    return (await store.write_pin(organization, name, gone, by_ada())).event.revision
 
 
-def pin(name: str, category: Category = Category.COMMUNITY) -> CategoryPin:
+def pin(name: str, category: Category = Category.COMMUNITY, organization: str = "", **fields: object) -> CategoryPin:
     """A pin by ada."""
-    return CategoryPin(name=name, category=category, community_class=None, reason="seen", author="ada", written_at=NOW)
+    values = {"community_class": None, "reason": "seen", "author": "ada", "written_at": NOW, **fields}
+    return CategoryPin(name=name, category=category, organization=organization, **values)  # type: ignore[arg-type]
 
 
 def member(username: str, role: Role = Role.MEMBER, *teams: str) -> Member:
@@ -138,8 +139,11 @@ async def test_following_the_store_comes_to_what_is_in_it(store: Store) -> None:
         lambda: store.write_policy("globex", lambda _: None, by_ada()),
         lambda: store.write_members("acme", lambda now: {"ada": now["ada"]}, by_ada()),
         lambda: store.write_members("globex", lambda _: {}, by_ada()),
+        lambda: put_pin(store, pin("someuser", organization="acme", expires_at=NOW + timedelta(days=1))),
+        lambda: put_pin(store, pin("someuser", organization="globex")),
         lambda: delete(store, "someuser"),
         lambda: put_pin(store, pin("other")),
+        lambda: delete(store, "someuser", "globex"),
         lambda: store.write_token("tok_1", lambda _: token(1, revoked_at=NOW), by_ada()),
         lambda: put(store, "initech"),
     ]
@@ -155,6 +159,8 @@ async def test_following_the_store_comes_to_what_is_in_it(store: Store) -> None:
     assert set(every_step.policies) == {"acme", "initech"}
     assert every_step.members == {"acme": {"ada": member("ada", Role.OWNER, "web")}}
     assert every_step.tokens["tok_1"].token.revoked_at == NOW
+    assert set(every_step.pins) == {("acme", "someuser"), ("", "other")}
+    assert every_step.pin_index == Pins(every_step.pins.values())
 
 
 @pytest.mark.parametrize("expected", [0, 2, 7])
@@ -201,7 +207,8 @@ async def test_names_are_compared_byte_by_byte(store: Store) -> None:
         await put_pin(store, pin(name.strip()))
     snapshot = await snapshot_of(store)
 
-    assert {name.strip() for name in names} == set(snapshot.members["acme"]) == set(snapshot.pins)
+    assert {name.strip() for name in names} == set(snapshot.members["acme"])
+    assert {("", name.strip()) for name in names} == set(snapshot.pins)
     assert len(snapshot.pins) == 9
 
 
@@ -218,7 +225,7 @@ async def test_pins_are_set_replaced_and_taken_back(store: Store) -> None:
     await put_pin(store, pin("a/b", Category.OFFICIAL))
     await put_pin(store, sponsored)
 
-    assert (await snapshot_of(store)).pins == {"a/b": sponsored}
+    assert (await snapshot_of(store)).pins == {("", "a/b"): sponsored}
 
     await delete(store, "a/b")
 
@@ -226,6 +233,39 @@ async def test_pins_are_set_replaced_and_taken_back(store: Store) -> None:
     with pytest.raises(CategoryPinNotFoundError):
         await delete(store, "a/b")
     assert await store.revision() == 3
+
+
+async def test_pins_are_each_organizations_own(store: Store) -> None:
+    """Of the same name there is one for each organization and one for all; each is set and taken back on its own."""
+    end = NOW + timedelta(days=1, microseconds=1)
+    pins = [pin("a", organization="acme", expires_at=end), pin("a", Category.OFFICIAL, "globex"), pin("a"), pin("b")]
+    for item in pins:
+        await put_pin(store, item)
+    everything = await snapshot_of(store)
+    await put_pin(store, replace(pins[0], expires_at=None))
+    await delete(store, "a")
+    with pytest.raises(CategoryPinNotFoundError):
+        await delete(store, "b", "acme")
+    events = await store.events(EventFilter(organization="acme"), 10)
+
+    assert everything.pins == {(item.organization, item.name): item for item in pins}
+    assert set((await snapshot_of(store)).pins) == {("acme", "a"), ("globex", "a"), ("", "b")}
+    assert [(event.revision, event.name) for event in events] == [(5, "a"), (1, "a")]
+    assert [event.after and event.after["expires_at"] for event in events] == [None, "2026-06-02T12:30:15.123457Z"]
+    assert events[0].before == events[1].after
+
+
+async def test_only_what_changed_is_indexed_anew(store: Store) -> None:
+    """A write about anything but pins leaves the index of pins the same object."""
+    await put_pin(store, pin("a"))
+    before = await snapshot_of(store)
+    await put(store, "acme")
+    after = await snapshot_of(store, before)
+    await put_pin(store, pin("b"))
+    later = await snapshot_of(store, after)
+
+    assert after.pin_index is before.pin_index
+    assert later.pin_index == Pins([pin("a"), pin("b")])
 
 
 async def test_tokens_are_kept(store: Store) -> None:
@@ -388,7 +428,7 @@ async def test_a_repeated_request_of_every_sort_happens_once(store: Store, subje
         authorship = by_ada(request=WriteRequest(id="r1", digest="d1"))
         match subject:
             case "pin":
-                return await store.write_pin("a", lambda _: pin("a"), authorship)
+                return await store.write_pin("", "a", lambda _: pin("a"), authorship)
             case "members":
                 return await store.write_members("acme", upserted(member("dev")), authorship)
             case _:

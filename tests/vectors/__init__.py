@@ -42,8 +42,6 @@ class Case:
 
     def category_of(self, repository: HubRepository) -> CategoryEvidence:
         """What the row's sources know: of the repository itself first, then of its namespace."""
-        if repository.namespace == "library" and repository.path not in self.categories:
-            return CategoryEvidence(category=Category.OFFICIAL)
         unknown = CategoryEvidence(category=Category.UNKNOWN)
         return self.categories.get(repository.path, self.categories.get(repository.namespace, unknown))
 

@@ -272,8 +272,9 @@ class CategoryEvidence(_message.Message):
     CHECKED_AT_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
     COMMUNITY_CLASS_FIELD_NUMBER: _builtins.int
+    REFRESH_AT_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """Who says so, in a word: namespace, pin or catalogue. Empty where nobody does."""
+    """Who says so, in a word: namespace, pin, catalogue, docker-hub or starter. Empty where nobody does."""
     detail: _builtins.str
     """The source's own words, such as the page that an entry was taken from, or why nothing is known."""
     stale: _builtins.bool
@@ -284,6 +285,10 @@ class CategoryEvidence(_message.Message):
     def checked_at(self) -> _timestamp_pb2.Timestamp:
         """When the source was last known to say so. Unset for what does not age."""
 
+    @_builtins.property
+    def refresh_at(self) -> _timestamp_pb2.Timestamp:
+        """When the source is asked again. Unset where it is not."""
+
     def __init__(
         self,
         *,
@@ -292,10 +297,11 @@ class CategoryEvidence(_message.Message):
         checked_at: _timestamp_pb2.Timestamp | None = ...,
         stale: _builtins.bool = ...,
         community_class: Global___CommunityClass.ValueType = ...,
+        refresh_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "refresh_at", b"refresh_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "community_class", b"community_class", "detail", b"detail", "source", b"source", "stale", b"stale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "community_class", b"community_class", "detail", b"detail", "refresh_at", b"refresh_at", "source", b"source", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,11 +44,12 @@ from pullgate_policy import (
 )
 from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.answer import Answer
+from pullgate_policy.category_lookup import CategoryLookup, KnownCategory, LookupStep, Outcome
 from pullgate_policy.changes import SettingChange
 from pullgate_policy.document import Plain
 from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_policy.members import Member, parse_members
-from pullgate_policy.pins import CategoryPin
+from pullgate_policy.pins import CategoryPin, InvalidPinError
 from pullgate_policy.stored_policy import PolicyRevision, StoredPolicy
 
 E = TypeVar("E", bound=enum.Enum)
@@ -75,6 +76,7 @@ _EFFECTS = _numbers(Effect, decision_pb2.Effect, "EFFECT_")
 _REASONS = _numbers(Reason, decision_pb2.Reason, "REASON_")
 _CATEGORIES = _numbers(Category, decision_pb2.ImageCategory, "IMAGE_CATEGORY_")
 _COMMUNITY_CLASSES = _numbers(CommunityClass, decision_pb2.CommunityClass, "COMMUNITY_CLASS_")
+_OUTCOMES = _numbers(Outcome, policy_admin_pb2.CategoryLookupOutcome, "CATEGORY_LOOKUP_OUTCOME_")
 _ROLES = _numbers(Role, identity_pb2.Role, "ROLE_")
 _CREDENTIALS = {
     CredentialKind.UNSPECIFIED: 0,
@@ -89,6 +91,7 @@ _CREDENTIAL_OF = {number: kind for kind, number in _CREDENTIALS.items()}
 _EFFECT_OF = {number: effect for effect, number in _EFFECTS.items()}
 _REASON_OF = {number: reason for reason, number in _REASONS.items()}
 _CATEGORY_OF = {number: category for category, number in _CATEGORIES.items()}
+_OUTCOME_OF = {number: outcome for outcome, number in _OUTCOMES.items()}
 _COMMUNITY_CLASS_OF = {number: word for word, number in _COMMUNITY_CLASSES.items()}
 
 
@@ -151,32 +154,101 @@ def answer_to_message(answer: Answer) -> decision_pb2.Decision:
     message.notes.extend(answer.notes)
     if answer.known_as_of is not None:
         message.known_as_of.FromDatetime(answer.known_as_of)
-    evidence = decision.evidence
-    if evidence is not None:
-        message.category = decision_pb2.ImageCategory.ValueType(_CATEGORIES[evidence.category])
-        message.evidence.source = evidence.source
-        message.evidence.detail = evidence.detail
-        message.evidence.stale = evidence.stale
-        if evidence.checked_at is not None:
-            message.evidence.checked_at.FromDatetime(evidence.checked_at)
-        if evidence.community_class is not None:
-            number = _COMMUNITY_CLASSES[evidence.community_class]
-            message.evidence.community_class = decision_pb2.CommunityClass.ValueType(number)
+    if decision.evidence is not None:
+        message.category = category_to_message(decision.evidence.category)
+        message.evidence.CopyFrom(evidence_to_message(decision.evidence))
     return message
+
+
+def category_to_message(category: Category) -> decision_pb2.ImageCategory.ValueType:
+    """The number of a category."""
+    return decision_pb2.ImageCategory.ValueType(_CATEGORIES[category])
+
+
+def evidence_to_message(evidence: CategoryEvidence) -> decision_pb2.CategoryEvidence:
+    """The message for what is known of a category; the category itself stands beside it."""
+    message = decision_pb2.CategoryEvidence(
+        source=evidence.source,
+        detail=evidence.detail,
+        stale=evidence.stale,
+        checked_at=timestamp(evidence.checked_at),
+        refresh_at=timestamp(evidence.refresh_at),
+    )
+    if evidence.community_class is not None:
+        number = _COMMUNITY_CLASSES[evidence.community_class]
+        message.community_class = decision_pb2.CommunityClass.ValueType(number)
+    return message
+
+
+def evidence_from_message(
+    category: decision_pb2.ImageCategory.ValueType, message: decision_pb2.CategoryEvidence
+) -> CategoryEvidence:
+    """What is known of a category, from the category and what stands beside it."""
+    return CategoryEvidence(
+        category=_CATEGORY_OF[category],
+        community_class=_COMMUNITY_CLASS_OF.get(message.community_class),
+        source=message.source,
+        detail=message.detail,
+        checked_at=moment_of(message, "checked_at"),
+        stale=message.stale,
+        refresh_at=moment_of(message, "refresh_at"),
+    )
+
+
+def category_from_message(number: decision_pb2.ImageCategory.ValueType) -> Category | None:
+    """The category; None for a number that stands for none."""
+    return _CATEGORY_OF.get(number)
+
+
+def category_lookup_to_message(lookup: CategoryLookup) -> policy_admin_pb2.CategoryLookup:
+    """The message for what is known of a name, and who was asked."""
+    return policy_admin_pb2.CategoryLookup(
+        name=lookup.name,
+        category=category_to_message(lookup.evidence.category),
+        evidence=evidence_to_message(lookup.evidence),
+        steps=[
+            policy_admin_pb2.CategoryLookupStep(
+                source=step.source,
+                outcome=policy_admin_pb2.CategoryLookupOutcome.ValueType(_OUTCOMES[step.outcome]),
+                detail=step.detail,
+                actions=step.actions,
+            )
+            for step in lookup.steps
+        ],
+    )
+
+
+def category_lookup_from_message(message: policy_admin_pb2.CategoryLookup) -> CategoryLookup:
+    """What is known of a name, and who was asked."""
+    return CategoryLookup(
+        name=message.name,
+        evidence=evidence_from_message(message.category, message.evidence),
+        steps=tuple(
+            LookupStep(
+                source=step.source, outcome=_OUTCOME_OF[step.outcome], detail=step.detail, actions=tuple(step.actions)
+            )
+            for step in message.steps
+        ),
+    )
+
+
+def known_category_to_message(known: KnownCategory) -> policy_admin_pb2.KnownCategory:
+    """The message for what is known of a name."""
+    return policy_admin_pb2.KnownCategory(
+        name=known.name,
+        category=category_to_message(known.evidence.category),
+        evidence=evidence_to_message(known.evidence),
+    )
+
+
+def known_category_from_message(message: policy_admin_pb2.KnownCategory) -> KnownCategory:
+    """What is known of a name."""
+    return KnownCategory(name=message.name, evidence=evidence_from_message(message.category, message.evidence))
 
 
 def answer_from_message(message: decision_pb2.Decision) -> Answer:
     """The answer that a service sent."""
-    evidence = None
-    if message.category:
-        evidence = CategoryEvidence(
-            category=_CATEGORY_OF[message.category],
-            community_class=_COMMUNITY_CLASS_OF.get(message.evidence.community_class),
-            source=message.evidence.source,
-            detail=message.evidence.detail,
-            checked_at=moment_of(message.evidence, "checked_at"),
-            stale=message.evidence.stale,
-        )
+    evidence = evidence_from_message(message.category, message.evidence) if message.category else None
     decision = Decision(
         effect=_EFFECT_OF[message.effect],
         policy_effect=_EFFECT_OF[message.policy_effect],
@@ -269,6 +341,10 @@ def policy_to_message(policy: Policy) -> policy_pb2.Policy:
 
 def pin_from_message(message: policy_admin_pb2.CategoryPin, *, author: str, now: datetime) -> CategoryPin:
     """The pin that `author` asks for; raises InvalidPinError."""
+    try:
+        expires_at = moment_of(message, "expires_at")
+    except (ValueError, OverflowError) as error:
+        raise InvalidPinError("expires_at", f"is out of range: {error}") from error
     return CategoryPin.checked(
         name=message.name,
         category=_CATEGORY_OF.get(message.category),
@@ -276,6 +352,8 @@ def pin_from_message(message: policy_admin_pb2.CategoryPin, *, author: str, now:
         reason=message.reason,
         author=author,
         written_at=now,
+        organization=message.organization,
+        expires_at=expires_at,
     )
 
 
@@ -289,6 +367,8 @@ def pin_to_message(pin: CategoryPin) -> policy_admin_pb2.CategoryPin:
         reason=pin.reason,
         author=pin.author,
         written_at=timestamp(pin.written_at),
+        organization=pin.organization,
+        expires_at=timestamp(pin.expires_at),
     )
 
 

@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from pullgate.v1 import access_token_pb2 as _access_token_pb2
 from pullgate.v1 import decision_pb2 as _decision_pb2
@@ -28,6 +29,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CategoryLookupOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CategoryLookupOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CategoryLookupOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CATEGORY_LOOKUP_OUTCOME_UNSPECIFIED: _CategoryLookupOutcome.ValueType  # 0
+    """Never sent."""
+    CATEGORY_LOOKUP_OUTCOME_KNOWN: _CategoryLookupOutcome.ValueType  # 1
+    """It knows the category."""
+    CATEGORY_LOOKUP_OUTCOME_ABSENT: _CategoryLookupOutcome.ValueType  # 2
+    """It answered, and does not know."""
+    CATEGORY_LOOKUP_OUTCOME_FAILED: _CategoryLookupOutcome.ValueType  # 3
+    """It could not answer, or has not yet."""
+
+class CategoryLookupOutcome(_CategoryLookupOutcome, metaclass=_CategoryLookupOutcomeEnumTypeWrapper):
+    """What came of asking a source."""
+
+CATEGORY_LOOKUP_OUTCOME_UNSPECIFIED: CategoryLookupOutcome.ValueType  # 0
+"""Never sent."""
+CATEGORY_LOOKUP_OUTCOME_KNOWN: CategoryLookupOutcome.ValueType  # 1
+"""It knows the category."""
+CATEGORY_LOOKUP_OUTCOME_ABSENT: CategoryLookupOutcome.ValueType  # 2
+"""It answered, and does not know."""
+CATEGORY_LOOKUP_OUTCOME_FAILED: CategoryLookupOutcome.ValueType  # 3
+"""It could not answer, or has not yet."""
+Global___CategoryLookupOutcome: _TypeAlias = CategoryLookupOutcome  # noqa: Y015
 
 @_typing.final
 class StoredPolicy(_message.Message):
@@ -253,7 +282,9 @@ Global___ListPoliciesResponse: _TypeAlias = ListPoliciesResponse  # noqa: Y015
 
 @_typing.final
 class CategoryPin(_message.Message):
-    """An operator's word on a category."""
+    """A word on a category that holds whatever the sources say. An organization's own pins go before the operators', and a
+    repository's before its namespace's.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -263,6 +294,8 @@ class CategoryPin(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     AUTHOR_FIELD_NUMBER: _builtins.int
     WRITTEN_AT_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A namespace of Docker Hub (grafana), or one of its repositories (grafana/loki)."""
     category: _decision_pb2.ImageCategory.ValueType
@@ -273,9 +306,15 @@ class CategoryPin(_message.Message):
     """Why."""
     author: _builtins.str
     """Who pinned it. Filled in by the service."""
+    organization: _builtins.str
+    """The organization for which it holds. Empty: every organization; only operators set such pins."""
     @_builtins.property
     def written_at(self) -> _timestamp_pb2.Timestamp:
         """When. Filled in by the service."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """From when on it no longer holds. Unset: never."""
 
     def __init__(
         self,
@@ -286,10 +325,12 @@ class CategoryPin(_message.Message):
         reason: _builtins.str = ...,
         author: _builtins.str = ...,
         written_at: _timestamp_pb2.Timestamp | None = ...,
+        organization: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["written_at", b"written_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "written_at", b"written_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "category", b"category", "community_class", b"community_class", "name", b"name", "reason", b"reason", "written_at", b"written_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "category", b"category", "community_class", b"community_class", "expires_at", b"expires_at", "name", b"name", "organization", b"organization", "reason", b"reason", "written_at", b"written_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,19 +400,23 @@ class DeleteCategoryPinRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The pinned name."""
     request_id: _builtins.str
     """The caller's own name for this write, at most 128 characters. Empty: none."""
+    organization: _builtins.str
+    """The organization for which it holds. Empty: every organization; only operators take such pins back."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        organization: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "organization", b"organization", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -401,16 +446,31 @@ Global___DeleteCategoryPinResponse: _TypeAlias = DeleteCategoryPinResponse  # no
 
 @_typing.final
 class ListCategoryPinsRequest(_message.Message):
-    """Asks for all pins."""
+    """Which pins to list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """Those that hold for this organization, the ones for every organization among them. Empty: all that the caller may
+    see.
+    """
+    page_size: _builtins.int
+    """At most so many. 0: 100; at most 1000."""
+    page_token: _builtins.str
+    """From an earlier answer. Empty: from the beginning."""
     def __init__(
         self,
+        *,
+        organization: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -418,12 +478,15 @@ Global___ListCategoryPinsRequest: _TypeAlias = ListCategoryPinsRequest  # noqa: 
 
 @_typing.final
 class ListCategoryPinsResponse(_message.Message):
-    """All pins."""
+    """A page of pins."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PINS_FIELD_NUMBER: _builtins.int
     KNOWN_AS_OF_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page. Empty: this was the last."""
     @_builtins.property
     def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___CategoryPin]:
         """The pins."""
@@ -437,14 +500,283 @@ class ListCategoryPinsResponse(_message.Message):
         *,
         pins: _abc.Iterable[Global___CategoryPin] | None = ...,
         known_as_of: _timestamp_pb2.Timestamp | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of", "pins", b"pins"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_as_of", b"known_as_of", "next_page_token", b"next_page_token", "pins", b"pins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCategoryPinsResponse: _TypeAlias = ListCategoryPinsResponse  # noqa: Y015
+
+@_typing.final
+class LookUpCategoriesRequest(_message.Message):
+    """Which categories to look up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """As they are for this organization, whose own namespaces and pins count. Empty: the caller's own; for operators none."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Namespaces of Docker Hub (grafana) or repositories (grafana/loki), at most 100."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        organization: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "organization", b"organization"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpCategoriesRequest: _TypeAlias = LookUpCategoriesRequest  # noqa: Y015
+
+@_typing.final
+class LookUpCategoriesResponse(_message.Message):
+    """What is known, in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOKUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lookups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CategoryLookup]:
+        """One for each name."""
+
+    def __init__(
+        self,
+        *,
+        lookups: _abc.Iterable[Global___CategoryLookup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lookups", b"lookups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpCategoriesResponse: _TypeAlias = LookUpCategoriesResponse  # noqa: Y015
+
+@_typing.final
+class RefreshCategoriesRequest(_message.Message):
+    """Which categories to ask for anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """As they are for this organization, whose own namespaces and pins count. Empty: the caller's own; for operators none."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Namespaces of Docker Hub (grafana) or repositories (grafana/loki), at most 100."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        organization: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "organization", b"organization"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefreshCategoriesRequest: _TypeAlias = RefreshCategoriesRequest  # noqa: Y015
+
+@_typing.final
+class RefreshCategoriesResponse(_message.Message):
+    """What is known now, in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOKUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lookups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CategoryLookup]:
+        """One for each name."""
+
+    def __init__(
+        self,
+        *,
+        lookups: _abc.Iterable[Global___CategoryLookup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lookups", b"lookups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefreshCategoriesResponse: _TypeAlias = RefreshCategoriesResponse  # noqa: Y015
+
+@_typing.final
+class CategoryLookup(_message.Message):
+    """What is known of one name, and who was asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name, as it was asked for."""
+    category: _decision_pb2.ImageCategory.ValueType
+    """The category."""
+    @_builtins.property
+    def evidence(self) -> _decision_pb2.CategoryEvidence:
+        """How it is known, or why it is not."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CategoryLookupStep]:
+        """Who was asked, in order; the last one's answer is what counts, if any knew."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        category: _decision_pb2.ImageCategory.ValueType = ...,
+        evidence: _decision_pb2.CategoryEvidence | None = ...,
+        steps: _abc.Iterable[Global___CategoryLookupStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "evidence", b"evidence", "name", b"name", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CategoryLookup: _TypeAlias = CategoryLookup  # noqa: Y015
+
+@_typing.final
+class CategoryLookupStep(_message.Message):
+    """One that was asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Who, in a word: namespace, pin, catalogue, docker-hub or starter."""
+    outcome: Global___CategoryLookupOutcome.ValueType
+    """What came of it."""
+    detail: _builtins.str
+    """In the source's own words."""
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was done to find out, each in a sentence."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        outcome: Global___CategoryLookupOutcome.ValueType = ...,
+        detail: _builtins.str = ...,
+        actions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "detail", b"detail", "outcome", b"outcome", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CategoryLookupStep: _TypeAlias = CategoryLookupStep  # noqa: Y015
+
+@_typing.final
+class ListCategoriesRequest(_message.Message):
+    """Which categories to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many. 0: 100; at most 1000."""
+    page_token: _builtins.str
+    """From an earlier answer. Empty: from the beginning."""
+    category: _decision_pb2.ImageCategory.ValueType
+    """Those of this category alone; pages may then be shorter than asked for. Unspecified: all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        category: _decision_pb2.ImageCategory.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCategoriesRequest: _TypeAlias = ListCategoriesRequest  # noqa: Y015
+
+@_typing.final
+class ListCategoriesResponse(_message.Message):
+    """A page of categories."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page. Empty: this was the last."""
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownCategory]:
+        """What is known."""
+
+    def __init__(
+        self,
+        *,
+        categories: _abc.Iterable[Global___KnownCategory] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCategoriesResponse: _TypeAlias = ListCategoriesResponse  # noqa: Y015
+
+@_typing.final
+class KnownCategory(_message.Message):
+    """What is known of one name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """A namespace of Docker Hub (grafana), or one of its repositories (grafana/loki)."""
+    category: _decision_pb2.ImageCategory.ValueType
+    """The category."""
+    @_builtins.property
+    def evidence(self) -> _decision_pb2.CategoryEvidence:
+        """How it is known."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        category: _decision_pb2.ImageCategory.ValueType = ...,
+        evidence: _decision_pb2.CategoryEvidence | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "evidence", b"evidence", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownCategory: _TypeAlias = KnownCategory  # noqa: Y015
 
 @_typing.final
 class GetCallerRequest(_message.Message):

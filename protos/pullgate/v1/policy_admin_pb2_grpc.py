@@ -103,6 +103,21 @@ class PolicyAdminServiceStub(object):
                 request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsRequest.SerializeToString,
                 response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsResponse.FromString,
                 _registered_method=True)
+        self.LookUpCategories = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/LookUpCategories',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.LookUpCategoriesRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.LookUpCategoriesResponse.FromString,
+                _registered_method=True)
+        self.RefreshCategories = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/RefreshCategories',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RefreshCategoriesRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RefreshCategoriesResponse.FromString,
+                _registered_method=True)
+        self.ListCategories = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/ListCategories',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoriesRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoriesResponse.FromString,
+                _registered_method=True)
         self.ListMembers = channel.unary_unary(
                 '/pullgate.v1.PolicyAdminService/ListMembers',
                 request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListMembersRequest.SerializeToString,
@@ -242,7 +257,28 @@ class PolicyAdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListCategoryPins(self, request, context):
-        """All pins, in the order of their names.
+        """Pins, in the order of their organizations and names, page by page; expired ones too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LookUpCategories(self, request, context):
+        """What is known of the categories of namespaces and repositories, and how. Looks up what nobody has asked for yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshCategories(self, request, context):
+        """Asks the sources anew, whatever is remembered, and answers what is known then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCategories(self, request, context):
+        """What the sources have said and is remembered, in the order of the names, page by page. Without pins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -379,6 +415,21 @@ def add_PolicyAdminServiceServicer_to_server(servicer, server):
                     servicer.ListCategoryPins,
                     request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsRequest.FromString,
                     response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsResponse.SerializeToString,
+            ),
+            'LookUpCategories': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookUpCategories,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.LookUpCategoriesRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.LookUpCategoriesResponse.SerializeToString,
+            ),
+            'RefreshCategories': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshCategories,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.RefreshCategoriesRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.RefreshCategoriesResponse.SerializeToString,
+            ),
+            'ListCategories': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCategories,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoriesRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListCategoriesResponse.SerializeToString,
             ),
             'ListMembers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMembers,
@@ -781,6 +832,87 @@ class PolicyAdminService(object):
             '/pullgate.v1.PolicyAdminService/ListCategoryPins',
             pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsRequest.SerializeToString,
             pullgate_dot_v1_dot_policy__admin__pb2.ListCategoryPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookUpCategories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/LookUpCategories',
+            pullgate_dot_v1_dot_policy__admin__pb2.LookUpCategoriesRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.LookUpCategoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshCategories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/RefreshCategories',
+            pullgate_dot_v1_dot_policy__admin__pb2.RefreshCategoriesRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.RefreshCategoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCategories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/ListCategories',
+            pullgate_dot_v1_dot_policy__admin__pb2.ListCategoriesRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.ListCategoriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,7 +62,13 @@ class PolicyAdminServiceStub:
     DeleteCategoryPin: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.DeleteCategoryPinRequest, _policy_admin_pb2.DeleteCategoryPinResponse]
     """Takes a pin back, as a new revision."""
     ListCategoryPins: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListCategoryPinsRequest, _policy_admin_pb2.ListCategoryPinsResponse]
-    """All pins, in the order of their names."""
+    """Pins, in the order of their organizations and names, page by page; expired ones too."""
+    LookUpCategories: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.LookUpCategoriesRequest, _policy_admin_pb2.LookUpCategoriesResponse]
+    """What is known of the categories of namespaces and repositories, and how. Looks up what nobody has asked for yet."""
+    RefreshCategories: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.RefreshCategoriesRequest, _policy_admin_pb2.RefreshCategoriesResponse]
+    """Asks the sources anew, whatever is remembered, and answers what is known then."""
+    ListCategories: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListCategoriesRequest, _policy_admin_pb2.ListCategoriesResponse]
+    """What the sources have said and is remembered, in the order of the names, page by page. Without pins."""
     ListMembers: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListMembersRequest, _policy_admin_pb2.ListMembersResponse]
     """An organization's member list, in the order of the names, page by page."""
     WriteMembers: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.WriteMembersRequest, _policy_admin_pb2.WriteMembersResponse]
@@ -118,7 +124,13 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     DeleteCategoryPin: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.DeleteCategoryPinRequest, _policy_admin_pb2.DeleteCategoryPinResponse]  # type: ignore[assignment]
     """Takes a pin back, as a new revision."""
     ListCategoryPins: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListCategoryPinsRequest, _policy_admin_pb2.ListCategoryPinsResponse]  # type: ignore[assignment]
-    """All pins, in the order of their names."""
+    """Pins, in the order of their organizations and names, page by page; expired ones too."""
+    LookUpCategories: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.LookUpCategoriesRequest, _policy_admin_pb2.LookUpCategoriesResponse]  # type: ignore[assignment]
+    """What is known of the categories of namespaces and repositories, and how. Looks up what nobody has asked for yet."""
+    RefreshCategories: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.RefreshCategoriesRequest, _policy_admin_pb2.RefreshCategoriesResponse]  # type: ignore[assignment]
+    """Asks the sources anew, whatever is remembered, and answers what is known then."""
+    ListCategories: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListCategoriesRequest, _policy_admin_pb2.ListCategoriesResponse]  # type: ignore[assignment]
+    """What the sources have said and is remembered, in the order of the names, page by page. Without pins."""
     ListMembers: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListMembersRequest, _policy_admin_pb2.ListMembersResponse]  # type: ignore[assignment]
     """An organization's member list, in the order of the names, page by page."""
     WriteMembers: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.WriteMembersRequest, _policy_admin_pb2.WriteMembersResponse]  # type: ignore[assignment]
@@ -249,7 +261,31 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_admin_pb2.ListCategoryPinsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_pb2.ListCategoryPinsResponse, _abc.Awaitable[_policy_admin_pb2.ListCategoryPinsResponse]]:
-        """All pins, in the order of their names."""
+        """Pins, in the order of their organizations and names, page by page; expired ones too."""
+
+    @_abc_1.abstractmethod
+    def LookUpCategories(
+        self,
+        request: _policy_admin_pb2.LookUpCategoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.LookUpCategoriesResponse, _abc.Awaitable[_policy_admin_pb2.LookUpCategoriesResponse]]:
+        """What is known of the categories of namespaces and repositories, and how. Looks up what nobody has asked for yet."""
+
+    @_abc_1.abstractmethod
+    def RefreshCategories(
+        self,
+        request: _policy_admin_pb2.RefreshCategoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.RefreshCategoriesResponse, _abc.Awaitable[_policy_admin_pb2.RefreshCategoriesResponse]]:
+        """Asks the sources anew, whatever is remembered, and answers what is known then."""
+
+    @_abc_1.abstractmethod
+    def ListCategories(
+        self,
+        request: _policy_admin_pb2.ListCategoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.ListCategoriesResponse, _abc.Awaitable[_policy_admin_pb2.ListCategoriesResponse]]:
+        """What the sources have said and is remembered, in the order of the names, page by page. Without pins."""
 
     @_abc_1.abstractmethod
     def ListMembers(

@@ -1,12 +1,14 @@
 """Keeps the catalogue in memory equal to the operator's file."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
 
 from pullgate_policy import InvalidCatalogueError
-from pullgate_server.categories.catalogue import Catalogue, CatalogueEntry, read_catalogue
+from pullgate_policy.catalogue import CatalogueEntry
+from pullgate_server.categories.catalogue import Catalogue, read_catalogue
 
 log = structlog.get_logger()
 
@@ -18,33 +20,36 @@ class CatalogueFile:
         self,
         path: Path,
         catalogue: Catalogue,
-        starter: Sequence[CatalogueEntry],
-        on_change: Callable[[], Awaitable[None]],
+        on_change: Callable[[], None],
     ) -> None:
         self._path = path
         self._catalogue = catalogue
-        self._starter = starter
         self._on_change = on_change
         self._seen: tuple[int, int, int] | None = None
 
     def load(self) -> None:
         """Take in the file as it is; a missing one has no entries. Raises InvalidCatalogueError and OSError."""
         self._seen = self._state()
-        entries = read_catalogue(self._path) if self._seen else ()
-        self._catalogue.replace(entries, self._starter)
-        if self._seen:
-            log.info("catalogue read", file=str(self._path), entries=len(entries))
+        self._take(read_catalogue(self._path) if self._seen else ())
 
     async def look(self) -> None:
         """Take in the file if it has changed since."""
-        if self._state() == self._seen:
+        state = self._state()
+        if state == self._seen:
             return
+        self._seen = state
         try:
-            self.load()
+            # A long one takes seconds to read, and decisions go on meanwhile.
+            self._take(await asyncio.to_thread(read_catalogue, self._path) if state else ())
         except (InvalidCatalogueError, OSError) as error:
             log.error("catalogue refused, the former entries hold", file=str(self._path), problem=str(error))
             return
-        await self._on_change()
+        self._on_change()
+
+    def _take(self, entries: Sequence[CatalogueEntry]) -> None:
+        self._catalogue.replace(entries)
+        if self._seen:
+            log.info("catalogue read", file=str(self._path), entries=len(entries))
 
     def _state(self) -> tuple[int, int, int] | None:
         try:

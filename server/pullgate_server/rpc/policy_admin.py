@@ -10,11 +10,9 @@ from pullgate.v1 import policy_admin_pb2 as messages
 from pullgate_policy import Policy
 from pullgate_policy.errors import shown
 from pullgate_policy.names import organization_name
-from pullgate_server.administration.pins import PinAdministration
 from pullgate_server.administration.policies import PolicyAdministration
 from pullgate_server.authorization import scope
 from pullgate_server.callers import Caller
-from pullgate_server.clock import Clock
 from pullgate_server.dry_run import DryRunResult, PolicyTrial
 from pullgate_server.errors import FieldInvalidError
 from pullgate_server.rpc.gate import Context, Gate
@@ -32,16 +30,12 @@ class PolicyAdminService:
     def __init__(
         self,
         policies: PolicyAdministration,
-        pins: PinAdministration,
         trial: PolicyTrial,
         gate: Gate,
-        clock: Clock,
     ) -> None:
         self._policies = policies
-        self._pins = pins
         self._trial = trial
         self._gate = gate
-        self._clock = clock
 
     async def GetCaller(  # noqa: N802
         self, _request: messages.GetCallerRequest, caller: Caller, _context: Context
@@ -173,30 +167,6 @@ class PolicyAdminService:
             changes=map(mapping.change_to_message, trial.changes),
             results=map(self._result, trial.results),
             against_revision=trial.against_revision,
-        )
-
-    async def PutCategoryPin(  # noqa: N802
-        self, request: messages.PutCategoryPinRequest, caller: Caller, context: Context
-    ) -> messages.PutCategoryPinResponse:
-        """Set a pin."""
-        pin = mapping.pin_from_message(request.pin, author=caller.name, now=self._clock())
-        pin, revision = await self._pins.put(write_call(request, caller, context), pin)
-        return messages.PutCategoryPinResponse(pin=mapping.pin_to_message(pin), revision=revision)
-
-    async def DeleteCategoryPin(  # noqa: N802
-        self, request: messages.DeleteCategoryPinRequest, caller: Caller, context: Context
-    ) -> messages.DeleteCategoryPinResponse:
-        """Take a pin back."""
-        revision = await self._pins.delete(write_call(request, caller, context), request.name)
-        return messages.DeleteCategoryPinResponse(revision=revision)
-
-    async def ListCategoryPins(  # noqa: N802
-        self, _request: messages.ListCategoryPinsRequest, _caller: Caller, _context: Context
-    ) -> messages.ListCategoryPinsResponse:
-        """All pins."""
-        return messages.ListCategoryPinsResponse(
-            pins=map(mapping.pin_to_message, self._pins.list()),
-            known_as_of=mapping.timestamp(self._policies.known_as_of),
         )
 
     def _result(self, result: DryRunResult) -> messages.DryRunResult:

@@ -12,7 +12,7 @@ from pullgate_server.authentication import Authenticator
 from pullgate_server.authorization import scope
 from pullgate_server.callers import Caller, CallerRole
 from pullgate_server.clock import Clock
-from pullgate_server.deciding import Decider, DecisionIds
+from pullgate_server.deciding import ANSWERING_TAKES, Decider, DecisionIds, Patience
 from pullgate_server.errors import (
     BatchTooLargeError,
     FieldInvalidError,
@@ -27,9 +27,6 @@ from pullgate_server.snapshot import Snapshot
 
 MAX_WAIT_FOR_REVISION = 5.0
 """Seconds that a call without a deadline waits for min_revision."""
-
-ANSWERING_TAKES = 0.05
-"""Seconds before the deadline at which waiting ends, so that the answer still arrives."""
 
 MAX_UNANSWERED = 100
 """Requests of one stream that are read ahead of their answers."""
@@ -88,19 +85,32 @@ class PolicyDecisionService:
         snapshot = await self._fresh(request.min_revision, context)
         asker = self._asker(request, caller)
         subject = None if asker.answers else await self._subject(request, caller, snapshot)
-        parts: list[bytes] = []
         now = self._clock()
-        for reference in request.references:
-            decision = self._repeated(asker.answers.get(reference), now)
+        decisions = [self._repeated(asker.answers.get(reference), now) for reference in request.references]
+        new = [index for index, decision in enumerate(decisions) if decision is None]
+        errors: dict[int, bytes] = {}
+        if new:
+            subject = subject or await self._subject(request, caller, snapshot)
+            patience = self._decider.patience(context.time_remaining)
+            # Together, so that many categories that are not known yet take no longer than one.
+            made = await asyncio.gather(
+                *(self._decide_new(snapshot, subject, asker, request.references[index], patience) for index in new),
+                return_exceptions=True,
+            )
+            for index, result in zip(new, made, strict=True):
+                match result:
+                    case bytes():
+                        decisions[index] = result
+                    case Exception():  # becomes this item's status, a defect's included
+                        error = self._gate.status_of(result)
+                        errors[index] = messages.BatchDecision(error=error).SerializeToString()
+                    case _:
+                        raise result
+        parts: list[bytes] = []
+        for index, decision in enumerate(decisions):
             if decision is None:
-                subject = subject or await self._subject(request, caller, snapshot)
-                try:
-                    prepared = await self._decider.decide(snapshot, subject, reference)
-                    decision = asker.keep(reference, prepared)
-                except Exception as error:  # noqa: BLE001 - becomes this item's status, a defect's included
-                    item = messages.BatchDecision(error=self._gate.status_of(error)).SerializeToString()
-                    parts += (field_header(_BATCH_DECISIONS, len(item)), item)
-                    continue
+                parts += (field_header(_BATCH_DECISIONS, len(errors[index])), errors[index])
+                continue
             header = field_header(_BATCH_DECISION, len(decision))
             parts += (field_header(_BATCH_DECISIONS, len(header) + len(decision)), header, decision)
         parts.append(messages.BatchDecideResponse(policy_revision=snapshot.revision).SerializeToString())
@@ -164,10 +174,15 @@ class PolicyDecisionService:
         repeated = self._repeated(asker.answers.get(request.reference))
         if repeated is not None:
             return asker, repeated
-        prepared = await self._decider.decide(
-            snapshot, await self._subject(request, caller, snapshot), request.reference
-        )
-        return asker, asker.keep(request.reference, prepared)
+        subject = await self._subject(request, caller, snapshot)
+        patience = self._decider.patience(context.time_remaining)
+        return asker, await self._decide_new(snapshot, subject, asker, request.reference, patience)
+
+    async def _decide_new(
+        self, snapshot: Snapshot, subject: Subject, asker: Asker, reference: str, patience: Patience
+    ) -> bytes:
+        """A new answer, which is kept ready."""
+        return asker.keep(reference, await self._decider.decide(snapshot, subject, reference, patience))
 
     def _repeated(self, ready: ReadyAnswer | None, now: datetime | None = None) -> bytes | None:
         """A ready answer under a new id, if it still holds."""

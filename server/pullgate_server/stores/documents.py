@@ -1,7 +1,6 @@
 """What is kept as plain data: the form in which events tell what was and what is, and how events are read again."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import cast
 
 from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
@@ -11,7 +10,7 @@ from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_policy.members import Member, member_data, parse_members
 from pullgate_policy.pins import CategoryPin
 from pullgate_policy.stored_policy import StoredPolicy
-from pullgate_server.stores.port import Authorship, MemberList, StoreContents, StoredToken
+from pullgate_server.stores.port import Authorship, MemberList, PinKey, StoreContents, StoredToken
 
 _moment = Timestamp()
 
@@ -40,19 +39,24 @@ def pin_document(pin: CategoryPin) -> Document:
         "category": pin.category.name,
         "community_class": None if pin.community_class is None else pin.community_class.name,
         "reason": pin.reason,
+        "expires_at": _moment.write(pin.expires_at),
     }
 
 
-def pin_from_document(name: str, document: Document, author: str, written_at: datetime) -> CategoryPin:
-    """The pin that was written as this document."""
+def pin_of_event(event: AdministrativeEvent) -> CategoryPin:
+    """The pin that an event wrote."""
+    document = event.after or {}
     community_class = document["community_class"]
     return CategoryPin(
-        name=name,
+        name=event.name,
         category=Category[str(document["category"])],
         community_class=None if community_class is None else CommunityClass[str(community_class)],
         reason=str(document["reason"]),
-        author=author,
-        written_at=written_at,
+        author=event.author,
+        written_at=event.written_at,
+        organization=event.organization,
+        # Pins had no end before schema 0003, and events of that time say nothing of it.
+        expires_at=_moment.read(document.get("expires_at"), "", []),
     )
 
 
@@ -125,7 +129,9 @@ def first_event(stored: StoredToken) -> AdministrativeEvent:
 def fingerprint(event: AdministrativeEvent | None) -> str:
     """Tells a write from others of its revision."""
     return (
-        "" if event is None else f"{event.written_at.isoformat()} {event.caller_id} {event.subject.value} {event.name}"
+        ""
+        if event is None
+        else f"{event.written_at.isoformat()} {event.caller_id} {event.subject.value} {event.organization} {event.name}"
     )
 
 
@@ -142,7 +148,7 @@ def contents_of_events(
     newest = events[-1] if events else None
     events = [event for event in events if event.revision > since]
     policies: dict[str, StoredPolicy | None] = {}
-    pins: dict[str, CategoryPin | None] = {}
+    pins: dict[PinKey, CategoryPin | None] = {}
     members: dict[str, dict[str, Member | None]] = {}
     changed_tokens: dict[str, StoredToken] = {}
     for event in events:
@@ -150,11 +156,7 @@ def contents_of_events(
             case EventSubject.POLICY:
                 policies[event.name] = None if event.after is None else policy_of_event(event)
             case EventSubject.CATEGORY_PIN:
-                pins[event.name] = (
-                    None
-                    if event.after is None
-                    else pin_from_document(event.name, event.after, event.author, event.written_at)
-                )
+                pins[event.organization, event.name] = None if event.after is None else pin_of_event(event)
             case EventSubject.MEMBERS:
                 members.setdefault(event.name, {}).update(members_from_entries(event.after or {}))
             case EventSubject.TOKEN:

@@ -17,6 +17,7 @@ from pullgate_server.stores.documents import (
     fingerprint,
     first_event,
     pin_document,
+    pin_of_event,
     policy_document,
     policy_of_event,
     token_document,
@@ -25,6 +26,7 @@ from pullgate_server.stores.port import (
     Authorship,
     EventFilter,
     MemberList,
+    PinKey,
     StoreContents,
     StoredToken,
     WriteRequest,
@@ -42,7 +44,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.available = True
         self._policies: dict[str, StoredPolicy] = {}
-        self._pins: dict[str, CategoryPin] = {}
+        self._pins: dict[PinKey, CategoryPin] = {}
         self._members: dict[str, MemberList] = {}
         self._tokens: dict[str, StoredToken] = {}
         self._events: list[AdministrativeEvent] = []
@@ -88,19 +90,24 @@ class MemoryStore:
         return written
 
     async def write_pin(
-        self, name: str, change: Callable[[CategoryPin | None], CategoryPin | None], authorship: Authorship
+        self,
+        organization: str,
+        name: str,
+        change: Callable[[CategoryPin | None], CategoryPin | None],
+        authorship: Authorship,
     ) -> Written:
         """Set a pin, or take it back."""
         if done := self._done(authorship):
             return done
-        current = self._pins.get(name)
+        current = self._pins.get((organization, name))
         pin = change(current)
         before, after = (None if item is None else pin_document(item) for item in (current, pin))
+        written = self._note(EventSubject.CATEGORY_PIN, organization, name, before, after, authorship)
         if pin is None:
-            self._pins.pop(name, None)
+            self._pins.pop((organization, name), None)
         else:
-            self._pins[name] = pin
-        return self._note(EventSubject.CATEGORY_PIN, "", name, before, after, authorship)
+            self._pins[organization, name] = pin_of_event(written.event)
+        return written
 
     async def write_members(
         self, organization: str, change: Callable[[MemberList], MemberList], authorship: Authorship

@@ -19,6 +19,9 @@ from pullgate_policy.stored_policy import StoredPolicy
 MemberList = Mapping[str, Member]
 """An organization's members by username."""
 
+PinKey = tuple[str, str]
+"""What tells pins apart: the organization for which one holds, empty for every one, and the name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredToken:
@@ -115,7 +118,7 @@ class StoreContents:
         newest: tells the newest write from others of its revision, as in a store that was restored and went on.
         at_since: the same of the write at the revision that was asked from.
         policies: by organization; None for those that are gone.
-        pins: by name; None for those that are gone.
+        pins: None for those that are gone.
         members: by organization and username; None for those who are gone.
         tokens: by id; tokens that have ended stay.
     """
@@ -124,7 +127,7 @@ class StoreContents:
     newest: str
     at_since: str
     policies: Mapping[str, StoredPolicy | None]
-    pins: Mapping[str, CategoryPin | None]
+    pins: Mapping[PinKey, CategoryPin | None]
     members: Mapping[str, Mapping[str, Member | None]]
     tokens: Mapping[str, StoredToken]
 
@@ -156,9 +159,13 @@ class Store(Protocol):
         ...
 
     async def write_pin(
-        self, name: str, change: Callable[[CategoryPin | None], CategoryPin | None], authorship: Authorship
+        self,
+        organization: str,
+        name: str,
+        change: Callable[[CategoryPin | None], CategoryPin | None],
+        authorship: Authorship,
     ) -> Written:
-        """Set a pin, or take it back."""
+        """Set an organization's pin, or one for every organization (empty), or take it back."""
         ...
 
     async def write_members(

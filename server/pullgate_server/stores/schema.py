@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Dialect, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0004"
 """The newest migration; a start needs no more than this to see that a database is up to date."""
 
 
@@ -60,13 +60,16 @@ policies = Table(
 category_pins = Table(
     "category_pins",
     metadata,
+    Column("organization", bytewise(), primary_key=True),
     Column("name", bytewise(), primary_key=True),
     Column("category", String(32), nullable=False),
     Column("community_class", String(32), nullable=True),
     Column("reason", Text, nullable=False),
     Column("author", Text, nullable=False),
     Column("written_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=True),
 )
+"""The pins: an organization's own, and with an empty organization those for every one."""
 
 members = Table(
     "members",
@@ -118,3 +121,24 @@ events = Table(
     Index("ix_events_request", "caller_id", "request_id", unique=True),
 )
 """Every write that was ever committed, one row a revision; what was and what is as JSON. Rows are never changed."""
+
+category_knowledge = Table(
+    "category_knowledge",
+    metadata,
+    Column("source", bytewise(), primary_key=True),
+    Column("namespace", bytewise(), primary_key=True),
+    Column("category", String(32), nullable=False),
+    Column("community_class", String(32), nullable=True),
+    Column("detail", Text, nullable=False),
+    Column("checked_at", UtcDateTime, nullable=False, index=True),
+    Column("change", BigInteger, nullable=False, index=True),
+)
+"""What category sources have said. Its change is the number under which it was last anything new."""
+
+category_changes = Table(
+    "category_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("newest", BigInteger, nullable=False),
+)
+"""One row. Its number is taken with the row locked, which is what puts changes in commit order."""

@@ -1,28 +1,22 @@
 """The store in a relational database, through SQLAlchemy. engines.py has what differs between databases."""
 
-import asyncio
-import functools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from sqlalchemy import Row, Select, Table, bindparam, delete, func, insert, select, update
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pullgate_policy import Policy, parse_policy
+from pullgate_policy import Category, CommunityClass, Policy, parse_policy
 from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_policy.members import Member
 from pullgate_policy.pins import CategoryPin
 from pullgate_policy.stored_policy import StoredPolicy
-from pullgate_server.errors import OutcomeUnknownError, RequestIdReusedError, StoreUnavailableError
+from pullgate_server.errors import RequestIdReusedError
 from pullgate_server.stores import schema
 from pullgate_server.stores.documents import (
-    Document,
     changed_entries,
     contents_of_events,
     event_of,
@@ -30,65 +24,21 @@ from pullgate_server.stores.documents import (
     first_event,
     members_from_entries,
     pin_document,
-    pin_from_document,
+    pin_of_event,
     policy_document,
     token_document,
 )
-from pullgate_server.stores.engines import transaction_options
 from pullgate_server.stores.port import Authorship, EventFilter, MemberList, StoreContents, StoredToken, Written
-
-_DEFECTS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
-"""What a database says about a statement that is wrong, which trying again would not mend."""
+from pullgate_server.stores.transactions import SqlTransactions, to_the_end
 
 
-CLOSING_SECONDS = 3.0
-"""How long to wait, at the end, for transactions that are under way, and then for connections to close."""
+class SqlStore(SqlTransactions):
+    """Implements `Store` on an engine whose database is up to date. Owns the engine from then on."""
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-def _to_the_end(
-    method: "Callable[Concatenate[SqlStore, Arguments], Coroutine[Any, Any, Result]]",
-) -> "Callable[Concatenate[SqlStore, Arguments], Coroutine[Any, Any, Result]]":
-    """Let a transaction come to its end though nobody waits for it any more.
-
-    A cancelled one would leave its connection as it is until the garbage collector comes by, and on SQLite an open
-    read keeps every write out for as long.
-    """
-
-    @functools.wraps(method)
-    async def run(store: "SqlStore", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        task = asyncio.ensure_future(method(store, *args, **kwargs))
-        store.running.add(task)
-        task.add_done_callback(store.ended)
-        return await asyncio.shield(task)
-
-    return run
-
-
-class SqlStore:
-    """Implements `Store` on an engine whose database is up to date. Owns the engine from then on.
-
-    Attributes:
-        running: the transactions that have not come to their end.
-    """
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self.running: set[asyncio.Future[Any]] = set()
-        self._writing = asyncio.Lock()
-
-    def ended(self, transaction: "asyncio.Future[Any]") -> None:
-        """Forget a transaction; what went wrong is for who waits for it, if anybody does."""
-        self.running.discard(transaction)
-        if not transaction.cancelled():
-            transaction.exception()
-
-    @_to_the_end
+    @to_the_end
     async def read(self, since: int | None) -> StoreContents:
         """What was written after `since`, or everything, in one transaction."""
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             revision = await _current_revision(connection)
             if since is None:
                 return await _everything(connection, revision)
@@ -100,10 +50,10 @@ class SqlStore:
             tokens = await _tokens(connection, ids) if ids else []
             return contents_of_events(revision, since, events, {stored.token.id: stored for stored in tokens})
 
-    @_to_the_end
+    @to_the_end
     async def revision(self) -> int:
         """The revision of the newest write."""
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             return await _current_revision(connection)
 
     async def write_policy(
@@ -129,19 +79,25 @@ class SqlStore:
         return _made(await self._write(apply, authorship))
 
     async def write_pin(
-        self, name: str, change: Callable[[CategoryPin | None], CategoryPin | None], authorship: Authorship
+        self,
+        organization: str,
+        name: str,
+        change: Callable[[CategoryPin | None], CategoryPin | None],
+        authorship: Authorship,
     ) -> Written:
         """Set a pin, or take it back."""
         table = schema.category_pins
 
         async def apply(connection: AsyncConnection, revision: int) -> AdministrativeEvent:
-            row = (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
+            this = (table.c.organization == organization) & (table.c.name == name)
+            row = (await connection.execute(select(table).where(this))).one_or_none()
             current = None if row is None else _pin(row)
-            before, after = (None if item is None else pin_document(item) for item in (current, change(current)))
-            event = event_of(revision, EventSubject.CATEGORY_PIN, "", name, before, after, authorship)
-            await connection.execute(delete(table).where(table.c.name == name))
-            if after is not None:
-                await connection.execute(insert(table).values(name=name, **after, **_signature(event)))
+            pin = change(current)
+            before, after = (None if item is None else pin_document(item) for item in (current, pin))
+            event = event_of(revision, EventSubject.CATEGORY_PIN, organization, name, before, after, authorship)
+            await connection.execute(delete(table).where(this))
+            if pin is not None:
+                await connection.execute(insert(table).values(**_pin_row(pin_of_event(event))))
             return event
 
         return _made(await self._write(apply, authorship))
@@ -190,10 +146,10 @@ class SqlStore:
 
         return _made(await self._write(apply, authorship))
 
-    @_to_the_end
+    @to_the_end
     async def begin(self, token: StoredToken) -> bool:
         """Keep the first token."""
-        async with self._transaction(writes=True) as connection:
+        async with self.transaction(writes=True) as connection:
             # Locks the row, so that servers that start together on one database agree on who is first.
             await connection.execute(update(schema.store).values(revision=schema.store.c.revision))
             begun = select(func.count()).select_from(schema.events).where(schema.events.c.revision == 0)
@@ -206,10 +162,10 @@ class SqlStore:
             await connection.execute(insert(schema.events).values(**_event_row(event)))
         return True
 
-    @_to_the_end
+    @to_the_end
     async def adopt_token_key(self, check: str, rehash: Callable[[str], str]) -> str:
         """Bind the store to the key that token hashes are made with, once."""
-        async with self._transaction(writes=True) as connection:
+        async with self.transaction(writes=True) as connection:
             await connection.execute(update(schema.store).values(revision=schema.store.c.revision))
             bound = str(await connection.scalar(select(schema.store.c.token_key_check)))
             if bound:
@@ -220,54 +176,42 @@ class SqlStore:
                 await connection.execute(hashed.values(secret_hash=rehash(stored.secret_hash)))
         return check
 
-    @_to_the_end
+    @to_the_end
     async def events(self, wanted: EventFilter, limit: int) -> Sequence[AdministrativeEvent]:
         """Events that fit."""
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             rows = await connection.execute(_that_fit(select(schema.events), wanted, limit))
             return [_event(row) for row in rows]
 
-    @_to_the_end
+    @to_the_end
     async def event_sizes(self, wanted: EventFilter, limit: int) -> Sequence[int]:
         """About how large they are."""
         documents = (schema.events.c.before, schema.events.c.after)
         before, after = (func.coalesce(func.length(document), 0) for document in documents)
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             return list(await connection.scalars(_that_fit(select(before + after), wanted, limit)))
 
-    @_to_the_end
+    @to_the_end
     async def tokens_used(self, used: Mapping[str, datetime]) -> None:
         """Note when tokens were last used."""
-        async with self._transaction(writes=True) as connection:
+        async with self.transaction(writes=True) as connection:
             for token_id, moment in sorted(used.items()):
                 await connection.execute(
                     update(schema.tokens).where(schema.tokens.c.id == token_id).values(last_used_at=moment)
                 )
 
-    @_to_the_end
+    @to_the_end
     async def tokens(self) -> Sequence[StoredToken]:
         """All tokens."""
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             return await _tokens(connection, None)
 
-    async def close(self) -> None:
-        """Close all connections, once what is under way has come to its end."""
-        if self.running:
-            await asyncio.wait(self.running, timeout=CLOSING_SECONDS)
-        try:
-            async with asyncio.timeout(CLOSING_SECONDS):
-                await self._engine.dispose()
-        except TimeoutError:
-            # A database that does not answer would be said goodbye to one connection after another.
-            await self._engine.dispose(close=False)
-
-    @_to_the_end
+    @to_the_end
     async def _write(
         self, apply: Callable[[AsyncConnection, int], Awaitable[AdministrativeEvent | None]], authorship: Authorship
     ) -> Written | None:
         """Carry out a write and keep its event, unless the same request did so before, or it changes nothing."""
-        # Writes wait for each other in any case; here they do so in turn, and without a connection each.
-        async with self._writing, self._transaction(writes=True) as connection:
+        async with self.writing, self.transaction(writes=True) as connection:
             revision = await _next_revision(connection)
             done = await _done(connection, authorship)
             event = await apply(connection, revision) if done is None else None
@@ -277,24 +221,6 @@ class SqlStore:
                 return done
             await _keep(connection, event, authorship)
         return Written(event=event)
-
-    @asynccontextmanager
-    async def _transaction(self, *, writes: bool = False) -> AsyncIterator[AsyncConnection]:
-        committing = False
-        try:
-            async with self._engine.connect() as connection:
-                await connection.execution_options(**transaction_options(self._engine, writes=writes))
-                async with connection.begin():
-                    yield connection
-                    committing = writes
-        except _DEFECTS:
-            raise
-        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError) as error:
-            raise (OutcomeUnknownError if committing else StoreUnavailableError) from error
-        except SQLAlchemyError as error:
-            if not committing:
-                raise
-            raise OutcomeUnknownError from error
 
 
 def _that_fit(statement: Select[Any], wanted: EventFilter, limit: int) -> Select[Any]:
@@ -366,7 +292,7 @@ async def _everything(connection: AsyncConnection, revision: int) -> StoreConten
         newest=fingerprint(None if newest is None else _event(newest)),
         at_since="",
         policies={row.organization: _stored_policy(row) for row in policies},
-        pins={row.name: _pin(row) for row in pins},
+        pins={(row.organization, row.name): _pin(row) for row in pins},
         members=members,
         tokens={stored.token.id: stored for stored in await _tokens(connection, None)},
     )
@@ -423,13 +349,16 @@ def _stored_policy(row: Row[Any]) -> StoredPolicy:
     )
 
 
+def _pin_row(pin: CategoryPin) -> dict[str, Any]:
+    values = {column: getattr(pin, column) for column in _columns(schema.category_pins)}
+    community_class = None if pin.community_class is None else pin.community_class.name
+    return {**values, "category": pin.category.name, "community_class": community_class}
+
+
 def _pin(row: Row[Any]) -> CategoryPin:
-    words: Document = {
-        "category": row.category,
-        "community_class": row.community_class,
-        "reason": row.reason,
-    }
-    return pin_from_document(row.name, words, row.author, row.written_at)
+    values: dict[str, Any] = {column: getattr(row, column) for column in _columns(schema.category_pins)}
+    community_class = None if row.community_class is None else CommunityClass[row.community_class]
+    return CategoryPin(**{**values, "category": Category[row.category], "community_class": community_class})
 
 
 def _member(row: Row[Any]) -> Member:

@@ -1,0 +1,514 @@
+"""A category source whose answers are remembered: how a decision gets what is known, as fresh as it can be had in time.
+
+    fresh      younger than its lifetime. Used at once; when most of the lifetime is over, the first use has it looked
+               up anew in the background, so that what is in use does not become stale.
+    stale      older, by at most `max_stale`. Whoever comes first waits for the look-up, for as long as a decision may;
+               where the source does not answer, or is known not to, the stale answer is used and says so.
+    nothing    never known, too old, or only known to be unknown: the look-up is waited for in any case.
+
+However many ask, a namespace is looked up once at a time. A look-up first reads the memories that servers share. What
+failed, was cancelled or came too late is never remembered as an answer.
+"""
+
+import asyncio
+import enum
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+import structlog
+
+from pullgate_policy import Category, CategoryEvidence
+from pullgate_server.categories.metrics import CategoryMetrics
+from pullgate_server.categories.port import AskedBy, CategorySource, Outcome, SourceAnswer
+from pullgate_server.categories.single_flight import Flight, SingleFlight
+from pullgate_server.categories.tolerance import TolerantMemory
+from pullgate_server.clock import Clock
+from pullgate_server.errors import RetryableError
+from pullgate_server.stores.category_knowledge import CategoryKnowledge, CategoryMemory, Remembered
+
+log = structlog.get_logger()
+
+FLIGHT_SECONDS = 30.0
+"""The longest that one look-up may take, its turn in the source's budget included."""
+
+MAX_FLIGHTS = 200
+"""Look-ups that may be under way on behalf of one organization."""
+
+REFRESH_AFTER = 0.8
+"""The part of a lifetime after which what is in use is looked up anew."""
+
+JITTER = 0.1
+"""The part of a lifetime by which it may be shorter, so that what was learnt together is not asked for together."""
+
+REFRESHING = timedelta(seconds=1)
+"""For how long an answer is repeated without a look at what came of the refresh that is under way."""
+
+RETRY = timedelta(seconds=30)
+"""About when a refresh that failed is tried again."""
+
+MAX_CHANGES = 1000
+"""Changes that other servers made that are taken in at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetimes:
+    """For how long what a source said is used.
+
+    Attributes:
+        known: a category.
+        unknown: that the source does not know.
+        max_stale: a category, beyond its lifetime, while the source cannot be asked.
+    """
+
+    known: timedelta
+    unknown: timedelta
+    max_stale: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFinding:
+    """What one source contributes to a decision.
+
+    Attributes:
+        evidence: with KNOWN alone.
+        detail: why nothing is known, otherwise.
+        actions: what was done to find out; empty for what was remembered.
+        changes_at: until when others may be promised that it stays so.
+        recheck_at: from when on it is to be asked for here again; a moment in the past for what must not be repeated.
+    """
+
+    source: str
+    outcome: Outcome
+    evidence: CategoryEvidence | None = None
+    detail: str = ""
+    actions: tuple[str, ...] = ()
+    changes_at: datetime
+    recheck_at: datetime
+
+
+class _Age(enum.Enum):
+    FRESH = enum.auto()
+    DUE = enum.auto()
+    STALE = enum.auto()
+    NOTHING = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What came of a look-up.
+
+    Attributes:
+        remembered: what is known now; None if nothing is.
+        answer: the source's; None where a shared memory had a fresh one.
+    """
+
+    remembered: Remembered | None
+    answer: SourceAnswer | None
+
+
+_TOO_MANY = _Learnt(
+    None,
+    SourceAnswer(outcome=Outcome.FAILED, detail=f"{MAX_FLIGHTS} other look-ups are under way for this organization"),
+)
+
+
+class RememberedSource:
+    """A source behind memories: the one in this process, those that servers share, and the lasting one.
+
+    Args:
+        memory: in this process.
+        shared: asked in this order when this process remembers nothing fresh, the quickest first.
+        lasting: what survives restarts; the last of those that are asked.
+        on_change: called when something else is known of a namespace than was known before.
+    """
+
+    def __init__(
+        self,
+        source: CategorySource,
+        *,
+        memory: CategoryMemory,
+        shared: Sequence[CategoryMemory],
+        lasting: CategoryKnowledge,
+        lifetimes: Lifetimes,
+        on_change: Callable[[], None],
+        metrics: CategoryMetrics,
+        random: Random,
+        clock: Clock,
+    ) -> None:
+        self._source = source
+        self._memory = memory
+        self._lasting = lasting
+        self._lifetimes = lifetimes
+        self._on_change = on_change
+        self._metrics = metrics
+        self._random = random
+        self._clock = clock
+        self._salt = random.getrandbits(32)
+        self._recalls: SingleFlight[str, Remembered | None] = SingleFlight()
+        self._flights: SingleFlight[str, _Learnt] = SingleFlight()
+        self._asked_by: dict[str, AskedBy] = {}
+        self._open: Counter[str] = Counter()
+        self._retry_at: dict[str, datetime] = {}
+        self._unwritten: dict[str, Remembered] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._in_trouble = False
+        self._failing = False
+        self._seen: int | None = None
+
+        def count_failure(name: str) -> None:
+            metrics.memory_failures.labels(name).inc()
+
+        self._tolerant = [TolerantMemory(item, clock=clock, on_failure=count_failure) for item in (*shared, lasting)]
+        metrics.watch_flights(source.name, lambda: len(self._flights))
+
+    @property
+    def name(self) -> str:
+        """The source in a word."""
+        return self._source.name
+
+    @property
+    def identity(self) -> str:
+        """What the source's answers are remembered under."""
+        return self._source.identity
+
+    async def find(self, namespace: str, asked_by: str, wait: float, *, known_elsewhere: bool = False) -> SourceFinding:
+        """What is known of a namespace, after at most about `wait` seconds.
+
+        Args:
+            asked_by: the organization on whose behalf a look-up is made, if one is.
+            known_elsewhere: whether somebody else could tell, so that a source in trouble need not be waited for.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        remembered = await self._remembered(namespace, wait)
+        age = self._age(namespace, remembered)
+        if remembered is not None and age is not _Age.NOTHING:
+            may_ask = self._may_ask(namespace)
+            # What is refreshed already, or cannot be, is not waited for: then known namespaces are as quick as ever.
+            first = may_ask and namespace not in self._flights
+            flight = self._look_up(namespace, asked_by) if may_ask and age is not _Age.FRESH else None
+            if flight is None or age is _Age.DUE or not first or self._in_trouble:
+                return self._use(namespace, remembered)
+            learnt = await self._landed(flight, deadline - loop.time())
+            return self._use(namespace, (learnt and learnt.remembered) or remembered, looked_up=learnt)
+        if known_elsewhere and self._in_trouble:
+            deadline = loop.time()
+        return await self._learn(namespace, asked_by, deadline)
+
+    async def refresh(self, namespace: str, asked_by: str, wait: float) -> SourceFinding:
+        """Ask the source itself, whatever is remembered, and tell what is known then."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        await self._remembered(namespace, wait)
+        flight = self._look_up(namespace, asked_by, anew=True)
+        learnt = _TOO_MANY if flight is None else await self._landed(flight, deadline - loop.time())
+        return self._outcome(namespace, learnt)
+
+    async def page(self, after: str, limit: int) -> Sequence[tuple[str, CategoryEvidence]]:
+        """What is known of at most `limit` namespaces after `after`, in their order; raises StoreUnavailableError.
+
+        As the lasting memory has it, which may be moments behind.
+        """
+        known = await self._lasting.page(self.identity, after, limit)
+        return [(item.namespace, self._evidence(item.namespace, item.remembered)) for item in known]
+
+    async def follow(self) -> None:
+        """Take in what other servers have learnt, and write what could not be written.
+
+        The lasting memory is where servers meet: whoever polls it sees every change, whatever else fails. While it is
+        out of reach there is nothing to take in.
+        """
+        with suppress(RetryableError):
+            await self._follow()
+
+    async def forget(self) -> None:
+        """Let the lasting memory forget what is too old to be used."""
+        with suppress(RetryableError):
+            await self._lasting.forget(self._clock() - self._lifetimes.known - self._lifetimes.max_stale)
+
+    async def _follow(self) -> None:
+        newest = await self._lasting.newest_change()
+        if self._seen is None:
+            self._seen = newest
+        elif newest < self._seen:
+            # A backup was put in place, whose changes are counted from an earlier number.
+            self._seen = 0
+        while self._seen < newest:
+            self._seen, changes = await self._lasting.changes(self._seen, MAX_CHANGES)
+            for change in changes:
+                if change.source == self.identity:
+                    await self._take_in(change.namespace, change.remembered)
+            if len(changes) < MAX_CHANGES:
+                self._seen = newest
+        for namespace, remembered in list(self._unwritten.items()):
+            await self._lasting.put(self.identity, namespace, remembered, self._keep_for(remembered))
+            if self._unwritten.get(namespace) is remembered:
+                del self._unwritten[namespace]
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._flights.close()
+        await self._recalls.close()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    # What is remembered, and how old it is.
+
+    def _lifetime(self, remembered: Remembered) -> timedelta:
+        unknown = remembered.category is Category.UNKNOWN
+        return self._lifetimes.unknown if unknown else self._lifetimes.known
+
+    def _fresh_until(self, namespace: str, remembered: Remembered) -> datetime:
+        # Drawn from the name rather than kept beside it: the same for as long as this process runs, and another one in
+        # each process, so that of several servers one is the first to ask.
+        spread = zlib.crc32(namespace.encode(), self._salt) / 2**32
+        return remembered.checked_at + self._lifetime(remembered) * (1 - JITTER * spread)
+
+    def _refresh_at(self, namespace: str, remembered: Remembered) -> datetime:
+        fresh_for = self._fresh_until(namespace, remembered) - remembered.checked_at
+        return remembered.checked_at + fresh_for * REFRESH_AFTER
+
+    def _usable_until(self, remembered: Remembered) -> datetime:
+        stale = timedelta(0) if remembered.category is Category.UNKNOWN else self._lifetimes.max_stale
+        return remembered.checked_at + self._lifetime(remembered) + stale
+
+    def _keep_for(self, remembered: Remembered) -> float:
+        return max(1.0, (self._usable_until(remembered) - self._clock()).total_seconds())
+
+    def _age(self, namespace: str, remembered: Remembered | None) -> _Age:
+        if remembered is None:
+            return _Age.NOTHING
+        now = self._clock()
+        fresh_until = self._fresh_until(namespace, remembered)
+        if now < fresh_until:
+            return _Age.FRESH if now < self._refresh_at(namespace, remembered) else _Age.DUE
+        if remembered.category is not Category.UNKNOWN and now < self._usable_until(remembered):
+            return _Age.STALE
+        return _Age.NOTHING
+
+    def _use(self, namespace: str, remembered: Remembered, *, looked_up: _Learnt | None = None) -> SourceFinding:
+        """The finding that what is remembered gives now."""
+        now = self._clock()
+        fresh_until = self._fresh_until(namespace, remembered)
+        stale = now >= fresh_until
+        refresh_at = self._next_look(namespace, remembered)
+        actions = () if looked_up is None or looked_up.answer is None else looked_up.answer.steps
+        changes_at = self._usable_until(remembered) if stale else fresh_until
+        known = remembered.category is not Category.UNKNOWN
+        word = "looked_up" if actions and not stale else "stale" if stale else "fresh" if known else "absent"
+        self._metrics.questions.labels(self.name, word).inc()
+        return SourceFinding(
+            source=self.name,
+            outcome=Outcome.KNOWN if known else Outcome.ABSENT,
+            evidence=self._evidence(namespace, remembered) if known else None,
+            detail=remembered.detail,
+            actions=actions,
+            changes_at=changes_at,
+            recheck_at=refresh_at if refresh_at > now else min(now + REFRESHING, changes_at),
+        )
+
+    def _evidence(self, namespace: str, remembered: Remembered) -> CategoryEvidence:
+        return CategoryEvidence(
+            category=remembered.category,
+            community_class=remembered.community_class,
+            source=self.name,
+            detail=remembered.detail,
+            checked_at=remembered.checked_at,
+            stale=self._clock() >= self._fresh_until(namespace, remembered),
+            refresh_at=self._next_look(namespace, remembered),
+        )
+
+    def _next_look(self, namespace: str, remembered: Remembered) -> datetime:
+        due = self._refresh_at(namespace, remembered)
+        return max(due, self._retry_at.get(namespace, due))
+
+    def _may_ask(self, namespace: str) -> bool:
+        retry_at = self._retry_at.get(namespace)
+        return retry_at is None or self._clock() >= retry_at
+
+    # Look-ups.
+
+    async def _remembered(self, namespace: str, wait: float) -> Remembered | None:
+        """What this process remembers, or else the memories that it shares, if they say so in time."""
+        remembered = await self._memory.get(self.identity, namespace)
+        if remembered is None:
+            recall = self._recalls.join(namespace, lambda: self._recall(namespace))
+            if await recall.landed(wait):
+                remembered = recall.task.result()
+        return remembered
+
+    async def _recall(self, namespace: str) -> Remembered | None:
+        """The latest of what the shared memories remember, which this process remembers from now on."""
+        found: Remembered | None = None
+        for memory in self._tolerant:
+            remembered = await memory.get(self.identity, namespace)
+            if remembered is not None and (found is None or found.checked_at < remembered.checked_at):
+                found = remembered
+            if found is not None and self._age(namespace, found) is _Age.FRESH:
+                break
+        if found is not None:
+            await self._memory.put(self.identity, namespace, found, self._keep_for(found))
+        return found
+
+    async def _learn(self, namespace: str, asked_by: str, deadline: float) -> SourceFinding:
+        """Wait for a look-up, and once more for another if it fails, as long as the deadline lets."""
+        loop = asyncio.get_running_loop()
+        learnt: _Learnt | None = None
+        for _ in range(2):
+            flight = self._look_up(namespace, asked_by)
+            learnt = _TOO_MANY if flight is None else await self._landed(flight, deadline - loop.time())
+            if flight is None or learnt is None or learnt.remembered is not None:
+                break
+        return self._outcome(namespace, learnt)
+
+    def _outcome(self, namespace: str, learnt: _Learnt | None) -> SourceFinding:
+        """The finding that a look-up gives; None for one that has not landed in time."""
+        if learnt is not None and learnt.remembered is not None:
+            return self._use(namespace, learnt.remembered, looked_up=learnt)
+        self._metrics.questions.labels(self.name, "unanswered").inc()
+        answer = None if learnt is None else learnt.answer
+        now = self._clock()
+        return SourceFinding(
+            source=self.name,
+            outcome=Outcome.FAILED,
+            detail=answer.detail if answer is not None else "has not answered yet; the look-up goes on",
+            actions=() if answer is None else answer.steps,
+            changes_at=now,
+            recheck_at=now,
+        )
+
+    def _look_up(self, namespace: str, asked_by: str, *, anew: bool = False) -> Flight[_Learnt] | None:
+        """The look-up that is under way, or a new one; None where too many are."""
+        if namespace in self._flights:
+            self._asked_by[namespace].join(asked_by)
+        elif self._open[asked_by] >= MAX_FLIGHTS:
+            return None
+        else:
+            self._asked_by[namespace] = AskedBy(asked_by)
+            self._open[asked_by] += 1
+        return self._flights.join(namespace, lambda: self._fly(namespace, asked_by, anew=anew))
+
+    async def _landed(self, flight: Flight[_Learnt], wait: float) -> _Learnt | None:
+        """What the look-up brings, if it does so in time."""
+        if await flight.landed(wait):
+            return flight.task.result()
+        self._in_trouble = self._in_trouble or wait > 0
+        return None
+
+    async def _fly(self, namespace: str, asked_by: str, *, anew: bool) -> _Learnt:
+        try:
+            former = await self._memory.get(self.identity, namespace)
+            if former is not None and not anew:
+                # Another server may have asked meanwhile.
+                recalled = await self._recall(namespace)
+                if recalled is not None and self._age(namespace, recalled) is _Age.FRESH:
+                    return _Learnt(self._succeeded(namespace, former, recalled), None)
+                former = recalled or former
+            with self._metrics.flight_seconds.labels(self.name).time():
+                answer = await self._ask(namespace, self._asked_by[namespace])
+            self._metrics.flights.labels(self.name, answer.outcome.value).inc()
+            return await self._take(namespace, former, answer)
+        finally:
+            del self._asked_by[namespace]
+            self._open[asked_by] -= 1
+            if not self._open[asked_by]:
+                del self._open[asked_by]
+
+    async def _ask(self, namespace: str, on_behalf: AskedBy) -> SourceAnswer:
+        try:
+            async with asyncio.timeout(FLIGHT_SECONDS):
+                return await self._source.look_up(namespace, on_behalf)
+        except TimeoutError:
+            return SourceAnswer(outcome=Outcome.FAILED, detail=f"no answer within {FLIGHT_SECONDS:g} seconds")
+
+    async def _take(self, namespace: str, former: Remembered | None, answer: SourceAnswer) -> _Learnt:
+        """Remember an answer, if it is one."""
+        now = self._clock()
+        usable = former is not None and former.category is not Category.UNKNOWN and now < self._usable_until(former)
+        self._note(namespace, answer)
+        if usable and answer.outcome is not Outcome.KNOWN:
+            # Throttled clients are told that nothing is there, so that is no reason to forget a category.
+            absent = answer.outcome is Outcome.ABSENT
+            wait = self._lifetimes.unknown if absent else RETRY * self._random.uniform(0.5, 1.5)
+            self._retry_at[namespace] = max(now + wait, answer.retry_at or now)
+            return _Learnt(former, answer)
+        if answer.outcome is Outcome.FAILED:
+            return _Learnt(None, answer)
+        learnt = _remembered(answer, now)
+        # It may have been taken in from another server meanwhile.
+        current = await self._memory.get(self.identity, namespace) or former
+        if current is not None and current.checked_at > learnt.checked_at:
+            return _Learnt(current, answer)
+        await self._memory.put(self.identity, namespace, learnt, self._keep_for(learnt))
+        self._spread(namespace, learnt)
+        return _Learnt(self._succeeded(namespace, current, learnt), answer)
+
+    def _note(self, namespace: str, answer: SourceAnswer) -> None:
+        """Know whether the source answers, and log it when that changes: in an outage every look-up fails."""
+        failed = answer.outcome is Outcome.FAILED
+        self._in_trouble = failed
+        if failed and not self._failing:
+            log.warning("category source fails", source=self.name, namespace=namespace, problem=answer.detail)
+        if not failed and self._failing:
+            log.info("category source answers again", source=self.name)
+        self._failing = failed
+
+    def _succeeded(self, namespace: str, former: Remembered | None, learnt: Remembered) -> Remembered:
+        self._retry_at.pop(namespace, None)
+        if former is not None and not learnt.says_the_same_as(former):
+            self._changed(namespace, former, learnt)
+        return learnt
+
+    def _changed(self, namespace: str, former: Remembered, learnt: Remembered) -> None:
+        self._metrics.changes.labels(self.name).inc()
+        log.info(
+            "category changed",
+            source=self.name,
+            namespace=namespace,
+            before=f"{former.category.value}, {former.detail}",
+            after=f"{learnt.category.value}, {learnt.detail}",
+        )
+        self._on_change()
+
+    async def _take_in(self, namespace: str, remembered: Remembered) -> None:
+        """Know what another server has learnt."""
+        former = await self._memory.get(self.identity, namespace)
+        if former is not None and former.checked_at >= remembered.checked_at:
+            return
+        await self._memory.put(self.identity, namespace, remembered, self._keep_for(remembered))
+        self._retry_at.pop(namespace, None)
+        if former is None:
+            # It may have been forgotten for want of room while answers that rest on it are still repeated.
+            self._on_change()
+        elif not remembered.says_the_same_as(former):
+            self._changed(namespace, former, remembered)
+
+    def _spread(self, namespace: str, remembered: Remembered) -> None:
+        """Tell the shared memories, without keeping anybody waiting."""
+        task = asyncio.ensure_future(self._tell(namespace, remembered))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _tell(self, namespace: str, remembered: Remembered) -> None:
+        *shared, lasting = self._tolerant
+        lifetime = self._keep_for(remembered)
+        for memory in shared:
+            await memory.put(self.identity, namespace, remembered, lifetime)
+        if remembered.category is Category.UNKNOWN:
+            # Not worth lasting: whoever asks for names that are none would fill the database.
+            return
+        if not await lasting.put(self.identity, namespace, remembered, lifetime):
+            self._unwritten[namespace] = remembered
+
+
+def _remembered(answer: SourceAnswer, now: datetime) -> Remembered:
+    evidence = answer.evidence
+    if evidence is None:
+        return Remembered(Category.UNKNOWN, None, answer.detail, now)
+    return Remembered(evidence.category, evidence.community_class, evidence.detail, evidence.checked_at or now)

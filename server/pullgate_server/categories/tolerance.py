@@ -1,0 +1,67 @@
+"""Does without a memory that is out of reach: what it would have said is found elsewhere, or asked for anew."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from pullgate_server.clock import Clock
+from pullgate_server.errors import RetryableError
+from pullgate_server.stores.category_knowledge import CategoryMemory, Remembered
+
+log = structlog.get_logger()
+
+REST = timedelta(seconds=5)
+"""For how long a memory that failed is left alone, so that not every question waits for it."""
+
+
+class TolerantMemory:
+    """A memory whose failures are logged once per outage, counted each, and answered as if nothing were remembered.
+
+    Args:
+        on_failure: called with the memory's name at each failure.
+    """
+
+    def __init__(self, memory: CategoryMemory, *, clock: Clock, on_failure: Callable[[str], None]) -> None:
+        self._memory = memory
+        self._clock = clock
+        self._on_failure = on_failure
+        self._resting_until: datetime | None = None
+
+    async def get(self, source: str, namespace: str) -> Remembered | None:
+        """What is remembered; None also where that cannot be found out."""
+        if self._resting():
+            return None
+        try:
+            remembered = await self._memory.get(source, namespace)
+        except RetryableError as error:
+            self._failed(error)
+            return None
+        self._answered()
+        return remembered
+
+    async def put(self, source: str, namespace: str, remembered: Remembered, lifetime: float) -> bool:
+        """Remember it; returns whether that is done."""
+        if self._resting():
+            return False
+        try:
+            await self._memory.put(source, namespace, remembered, lifetime)
+        except RetryableError as error:
+            self._failed(error)
+            return False
+        self._answered()
+        return True
+
+    def _resting(self) -> bool:
+        return self._resting_until is not None and self._clock() < self._resting_until
+
+    def _failed(self, error: RetryableError) -> None:
+        self._on_failure(self._memory.name)
+        if self._resting_until is None:
+            log.warning("category memory out of reach", memory=self._memory.name, cause=repr(error.__cause__))
+        self._resting_until = self._clock() + REST
+
+    def _answered(self) -> None:
+        if self._resting_until is not None:
+            log.info("category memory back in reach", memory=self._memory.name)
+        self._resting_until = None
