@@ -14,7 +14,7 @@ from pullgate_cli.moments import Moment, moment_data
 from pullgate_cli.tables import print_table
 from pullgate_policy import Category, CategoryEvidence, CommunityClass
 from pullgate_policy.catalogue import CatalogueEntry, catalogue_yaml
-from pullgate_policy.category_lookup import CategoryLookup
+from pullgate_policy.category_lookup import CategoryLookup, Outcome
 from pullgate_policy.pins import CategoryPin, InvalidPinError, in_words
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ Examples:
 
 \b
 Exit codes:
-  0  all are known
-  1  one is unknown, or refused: for want of permission
+  0  all are known, and asked for anew
+  1  one is unknown or could not be asked for, or refused: for want of permission
   2  wrong usage
   3  the service could not be asked"""
 )
@@ -95,7 +95,10 @@ Exit codes:
 @connects
 def refresh(*, client: "Client", names: tuple[str, ...], organization: str, as_json: bool) -> None:
     """Ask the sources anew, whatever is remembered, and tell what is known then."""
-    _tell(client.look_up_categories(names, organization=organization, anew=True), as_json=as_json)
+    found = list(client.look_up_categories(names, organization=organization, anew=True))
+    _tell(found, as_json=as_json)
+    if any(step.outcome is Outcome.FAILED for item in found for step in item.steps):
+        sys.exit(REFUSED)
 
 
 @category.command(
@@ -271,12 +274,13 @@ def pins(*, client: "Client", organization: str, as_json: bool) -> None:
 
 
 def _tell(lookups: Iterable[CategoryLookup], *, as_json: bool) -> None:
-    """Print what is known, and leave with the exit code that says whether all is."""
+    """Print what is known, and leave if not all is."""
     is_known = True
     for found in lookups:
         is_known &= found.evidence.category is not Category.UNKNOWN
         click.echo(json.dumps(_lookup_data(found), ensure_ascii=False) if as_json else "\n".join(_lookup_lines(found)))
-    sys.exit(0 if is_known else REFUSED)
+    if not is_known:
+        sys.exit(REFUSED)
 
 
 def _lookup_lines(found: CategoryLookup) -> Iterator[str]:
@@ -291,9 +295,9 @@ def _lookup_lines(found: CategoryLookup) -> Iterator[str]:
     if evidence.refresh_at is not None:
         yield f"  {_label('next look')} {_minute(evidence.refresh_at)}"
     for index, step in enumerate(found.steps):
-        yield f"  {_label('' if index else 'asked')} {step.source} {step.outcome.value}: {step.detail}"
+        yield f"  {_label('' if index else 'asked')} {step.source:<10}  {step.outcome.value:<6}  {step.detail}"
         for action in step.actions:
-            yield f"  {_label('')}   {action}"
+            yield f"  {_label('')} {'':<10}          {action}"
 
 
 def _label(text: str) -> str:

@@ -30,9 +30,10 @@ from pullgate_server.callers import CallerRole
 from pullgate_server.categories.catalogue import Catalogue, starter_catalogue
 from pullgate_server.categories.catalogue_file import CatalogueFile
 from pullgate_server.categories.chain import Categories
+from pullgate_server.categories.freshness import Lifetimes
 from pullgate_server.categories.memories import BoundedMemoryCache, CachedCategories, redis_categories
 from pullgate_server.categories.metrics import CategoryMetrics
-from pullgate_server.categories.remembering import Lifetimes, RememberedSource
+from pullgate_server.categories.remembering import RememberedSource
 from pullgate_server.certificate_callers import CertificateCallers, read_certificate_callers
 from pullgate_server.clock import Clock, system_clock
 from pullgate_server.configuration import CategorySourceName, Configuration
@@ -423,6 +424,7 @@ async def _docker_hub(
             known=timedelta(seconds=configuration.known_category_ttl),
             unknown=timedelta(seconds=configuration.unknown_category_ttl),
             max_stale=timedelta(seconds=configuration.category_max_stale),
+            salt=random.getrandbits(32),
         ),
         on_change=on_change,
         metrics=metrics,

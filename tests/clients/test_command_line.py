@@ -103,6 +103,7 @@ def test_decide_as_json(server: ServerProcess) -> None:
             "detail": "seen on Docker Hub",
             "checked_at": "2026-01-01T00:00:00Z",
             "stale": False,
+            "refresh_at": None,
             "community_class": None,
         },
         "reference": "docker.io/someuser/x:latest",

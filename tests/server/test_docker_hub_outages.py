@@ -221,7 +221,7 @@ async def test_an_outage_changes_no_answer_across_a_restart(
     references = ("grafana/loki", "someuser/custom-image")
     async with serve_with(**options, **LONG, knowledge=knowledge()) as service:
         before = [await said(service, name) for name in references]
-        await asyncio.gather(*service.application.sources[1]._background)
+        await service.application.sources[1].settled()
         hub.fault, hub.reset = fault, int(clock.now.timestamp()) + 10 * 86400
         clock.advance(days=2)
         during = [await said(service, name) for name in references]
@@ -259,7 +259,7 @@ async def test_a_throttled_404_never_makes_a_publisher_community(
         hub.fault = None
         clock.advance(hours=1)
         while (await decision(service, "grafana/loki")).evidence.stale:
-            pass
+            clock.now += REFRESHING
         again = await said(service, "grafana/loki")
 
     assert found == {PUBLISHER if known_before else UNKNOWN}
@@ -321,7 +321,7 @@ async def test_redis_gone_service_continues(serve_with: Any, hub: DockerHubDoubl
         options = {**LONG, "cache": redis.new_database(), "clock": clock, "knowledge": knowledge}
         async with serve_with(**options) as service:
             await decision(service, "grafana/loki")
-            await asyncio.gather(*service.application.sources[1]._background)
+            await service.application.sources[1].settled()
             redis.stop()
             with structlog.testing.capture_logs() as logs:
                 found = [await said(service, name) for name in ("grafana/loki", "grafana/tempo", "someuser/x")]

@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from pullgate_policy import Category, CategoryEvidence
 from pullgate_server.categories import remembering
+from pullgate_server.categories.freshness import Lifetimes
 from pullgate_server.categories.memories import BoundedMemoryCache, CachedCategories
 from pullgate_server.categories.metrics import CategoryMetrics
 from pullgate_server.categories.port import Outcome, SourceAnswer
-from pullgate_server.categories.remembering import Lifetimes, RememberedSource, SourceFinding
+from pullgate_server.categories.remembering import RememberedSource, SourceFinding
 from pullgate_server.categories.scripted import ScriptedSource
 from pullgate_server.stores.category_knowledge import (
     CategoryMemory,
@@ -26,7 +27,7 @@ from pullgate_server.stores.category_knowledge import (
 from tests.conftest import SOON, Clock
 
 DAY = timedelta(days=1)
-LIFETIMES = Lifetimes(known=DAY, unknown=timedelta(minutes=5), max_stale=timedelta(days=7))
+LIFETIMES = Lifetimes(known=DAY, unknown=timedelta(minutes=5), max_stale=timedelta(days=7), salt=7)
 AT_ONCE = 0.0
 FAILED = SourceAnswer(outcome=Outcome.FAILED, detail="timed out")
 ABSENT = SourceAnswer(outcome=Outcome.ABSENT, detail="no such namespace")
@@ -558,3 +559,33 @@ async def test_an_outage_is_logged_once(hub: Hub) -> None:
         "category source answers again",
         "category source fails",
     ]
+
+
+async def test_a_look_up_that_has_just_landed_can_be_joined(hub: Hub) -> None:
+    """In the very moment in which a look-up ends another question about the same namespace finds all in order."""
+    hub.source.answers["grafana"] = FAILED
+    hub.source.hold()
+    first = asyncio.ensure_future(hub.find())
+    await hub.source.until_asked(1)
+    flight = hub.remembered._flights._flights["grafana"]
+    late: list[asyncio.Task[SourceFinding]] = []
+    flight.task.add_done_callback(lambda _: late.append(asyncio.ensure_future(hub.find())))
+    hub.source.let_go()
+    await first
+
+    assert (await late[0]).detail == "timed out"
+
+
+async def test_a_source_that_breaks_breaks_no_decision(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect in a source or a memory is logged, and the answer is that nothing is known."""
+
+    async def broken(*_: object) -> SourceAnswer:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(hub.source, "look_up", broken)
+    monkeypatch.setattr(hub.lasting, "get", broken)
+    with structlog.testing.capture_logs() as logs:
+        finding = await hub.find()
+
+    assert (finding.outcome, finding.detail) == (Outcome.FAILED, "an error of pullgate's own, which is in its log")
+    assert {entry["event"] for entry in logs} >= {"a look-up broke", "category memory broken"}

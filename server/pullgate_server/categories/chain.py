@@ -104,7 +104,7 @@ class Categories:
         recheck = [now + REFRESHING if step.outcome is Outcome.FAILED else step.recheck_at for step in steps]
         return CategoryFinding(
             evidence=evidence,
-            changes_at=min(step.changes_at for step in steps if step.outcome is not Outcome.FAILED),
+            changes_at=min((step.changes_at for step in steps if step.outcome is not Outcome.FAILED), default=now),
             recheck_at=min(recheck),
             steps=tuple(steps),
         )

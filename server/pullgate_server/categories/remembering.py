@@ -11,18 +11,18 @@ failed, was cancelled or came too late is never remembered as an answer.
 """
 
 import asyncio
-import enum
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
 
 import structlog
+from prometheus_client import Counter as Prometheus
 
 from pullgate_policy import Category, CategoryEvidence
+from pullgate_server.categories.freshness import Age, Lifetimes, Span
 from pullgate_server.categories.metrics import CategoryMetrics
 from pullgate_server.categories.port import AskedBy, CategorySource, Outcome, SourceAnswer
 from pullgate_server.categories.single_flight import Flight, SingleFlight
@@ -39,12 +39,6 @@ FLIGHT_SECONDS = 30.0
 MAX_FLIGHTS = 200
 """Look-ups that may be under way on behalf of one organization."""
 
-REFRESH_AFTER = 0.8
-"""The part of a lifetime after which what is in use is looked up anew."""
-
-JITTER = 0.1
-"""The part of a lifetime by which it may be shorter, so that what was learnt together is not asked for together."""
-
 REFRESHING = timedelta(seconds=1)
 """For how long an answer is repeated without a look at what came of the refresh that is under way."""
 
@@ -56,27 +50,12 @@ MAX_CHANGES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lifetimes:
-    """For how long what a source said is used.
-
-    Attributes:
-        known: a category.
-        unknown: that the source does not know.
-        max_stale: a category, beyond its lifetime, while the source cannot be asked.
-    """
-
-    known: timedelta
-    unknown: timedelta
-    max_stale: timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFinding:
     """What one source contributes to a decision.
 
     Attributes:
-        evidence: with KNOWN alone.
-        detail: why nothing is known, otherwise.
+        evidence: what it knows, if it does.
+        detail: in the source's words; why nothing is known, otherwise.
         actions: what was done to find out; empty for what was remembered.
         changes_at: until when others may be promised that it stays so.
         recheck_at: from when on it is to be asked for here again; a moment in the past for what must not be repeated.
@@ -89,13 +68,6 @@ class SourceFinding:
     actions: tuple[str, ...] = ()
     changes_at: datetime
     recheck_at: datetime
-
-
-class _Age(enum.Enum):
-    FRESH = enum.auto()
-    DUE = enum.auto()
-    STALE = enum.auto()
-    NOTHING = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +120,6 @@ class RememberedSource:
         self._metrics = metrics
         self._random = random
         self._clock = clock
-        self._salt = random.getrandbits(32)
         self._recalls: SingleFlight[str, Remembered | None] = SingleFlight()
         self._flights: SingleFlight[str, _Learnt] = SingleFlight()
         self._asked_by: dict[str, AskedBy] = {}
@@ -156,6 +127,7 @@ class RememberedSource:
         self._retry_at: dict[str, datetime] = {}
         self._unwritten: dict[str, Remembered] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._counters: dict[str, Prometheus] = {}
         self._in_trouble = False
         self._failing = False
         self._seen: int | None = None
@@ -186,36 +158,51 @@ class RememberedSource:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         remembered = await self._remembered(namespace, wait)
-        age = self._age(namespace, remembered)
-        if remembered is not None and age is not _Age.NOTHING:
-            may_ask = self._may_ask(namespace)
-            # What is refreshed already, or cannot be, is not waited for: then known namespaces are as quick as ever.
-            first = may_ask and namespace not in self._flights
-            flight = self._look_up(namespace, asked_by) if may_ask and age is not _Age.FRESH else None
-            if flight is None or age is _Age.DUE or not first or self._in_trouble:
+        if remembered is not None:
+            age = self._lifetimes.span(namespace, remembered).age(self._clock())
+            if age is Age.FRESH or (age is not Age.TOO_OLD and not self._may_ask(namespace)):
                 return self._use(namespace, remembered)
-            learnt = await self._landed(flight, deadline - loop.time())
-            return self._use(namespace, (learnt and learnt.remembered) or remembered, looked_up=learnt)
+            if age is not Age.TOO_OLD:
+                # What is refreshed already, or cannot be, is not waited for: what is known is given as quickly as ever.
+                first = namespace not in self._flights
+                flight = self._look_up(namespace, asked_by)
+                if flight is None or age is Age.DUE or not first or self._in_trouble:
+                    return self._use(namespace, remembered)
+                learnt = await self._landed(flight, deadline - loop.time())
+                return self._use(namespace, (learnt and learnt.remembered) or remembered, looked_up=learnt)
         if known_elsewhere and self._in_trouble:
             deadline = loop.time()
         return await self._learn(namespace, asked_by, deadline)
 
     async def refresh(self, namespace: str, asked_by: str, wait: float) -> SourceFinding:
-        """Ask the source itself, whatever is remembered, and tell what is known then."""
+        """Ask the source itself, whatever is remembered, and tell what is known then.
+
+        FAILED with evidence means that the source could not be asked, and that what was known goes on.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         await self._remembered(namespace, wait)
         flight = self._look_up(namespace, asked_by, anew=True)
         learnt = _TOO_MANY if flight is None else await self._landed(flight, deadline - loop.time())
-        return self._outcome(namespace, learnt)
+        finding = self._outcome(namespace, learnt)
+        if learnt is None or learnt.answer is None or learnt.answer.outcome is not Outcome.FAILED:
+            return finding
+        # What was known goes on, and whoever wanted it anew has to know that it is not.
+        return replace(finding, outcome=Outcome.FAILED, detail=learnt.answer.detail)
 
     async def page(self, after: str, limit: int) -> Sequence[tuple[str, CategoryEvidence]]:
         """What is known of at most `limit` namespaces after `after`, in their order; raises StoreUnavailableError.
 
         As the lasting memory has it, which may be moments behind.
         """
-        known = await self._lasting.page(self.identity, after, limit)
-        return [(item.namespace, self._evidence(item.namespace, item.remembered)) for item in known]
+        now = self._clock()
+        known = []
+        for item in await self._lasting.page(self.identity, after, limit):
+            span = self._lifetimes.span(item.namespace, item.remembered)
+            next_look = self._next_look(item.namespace, span)
+            evidence = self._evidence(item.remembered, next_look, stale=now >= span.fresh_until)
+            known.append((item.namespace, evidence))
+        return known
 
     async def follow(self) -> None:
         """Take in what other servers have learnt, and write what could not be written.
@@ -246,9 +233,13 @@ class RememberedSource:
             if len(changes) < MAX_CHANGES:
                 self._seen = newest
         for namespace, remembered in list(self._unwritten.items()):
-            await self._lasting.put(self.identity, namespace, remembered, self._keep_for(remembered))
+            await self._lasting.put(self.identity, namespace, remembered, self._keep_for(namespace, remembered))
             if self._unwritten.get(namespace) is remembered:
                 del self._unwritten[namespace]
+
+    async def settled(self) -> None:
+        """Wait until what was learnt so far is told to the memories that servers share."""
+        await asyncio.gather(*self._background)
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -260,73 +251,53 @@ class RememberedSource:
 
     # What is remembered, and how old it is.
 
-    def _lifetime(self, remembered: Remembered) -> timedelta:
-        unknown = remembered.category is Category.UNKNOWN
-        return self._lifetimes.unknown if unknown else self._lifetimes.known
-
-    def _fresh_until(self, namespace: str, remembered: Remembered) -> datetime:
-        # Drawn from the name rather than kept beside it: the same for as long as this process runs, and another one in
-        # each process, so that of several servers one is the first to ask.
-        spread = zlib.crc32(namespace.encode(), self._salt) / 2**32
-        return remembered.checked_at + self._lifetime(remembered) * (1 - JITTER * spread)
-
-    def _refresh_at(self, namespace: str, remembered: Remembered) -> datetime:
-        fresh_for = self._fresh_until(namespace, remembered) - remembered.checked_at
-        return remembered.checked_at + fresh_for * REFRESH_AFTER
-
-    def _usable_until(self, remembered: Remembered) -> datetime:
-        stale = timedelta(0) if remembered.category is Category.UNKNOWN else self._lifetimes.max_stale
-        return remembered.checked_at + self._lifetime(remembered) + stale
-
-    def _keep_for(self, remembered: Remembered) -> float:
-        return max(1.0, (self._usable_until(remembered) - self._clock()).total_seconds())
-
-    def _age(self, namespace: str, remembered: Remembered | None) -> _Age:
-        if remembered is None:
-            return _Age.NOTHING
-        now = self._clock()
-        fresh_until = self._fresh_until(namespace, remembered)
-        if now < fresh_until:
-            return _Age.FRESH if now < self._refresh_at(namespace, remembered) else _Age.DUE
-        if remembered.category is not Category.UNKNOWN and now < self._usable_until(remembered):
-            return _Age.STALE
-        return _Age.NOTHING
+    def _keep_for(self, namespace: str, remembered: Remembered) -> float:
+        usable_until = self._lifetimes.span(namespace, remembered).usable_until
+        return max(1.0, (usable_until - self._clock()).total_seconds())
 
     def _use(self, namespace: str, remembered: Remembered, *, looked_up: _Learnt | None = None) -> SourceFinding:
         """The finding that what is remembered gives now."""
         now = self._clock()
-        fresh_until = self._fresh_until(namespace, remembered)
-        stale = now >= fresh_until
-        refresh_at = self._next_look(namespace, remembered)
-        actions = () if looked_up is None or looked_up.answer is None else looked_up.answer.steps
-        changes_at = self._usable_until(remembered) if stale else fresh_until
+        span = self._lifetimes.span(namespace, remembered)
+        stale = now >= span.fresh_until
         known = remembered.category is not Category.UNKNOWN
-        word = "looked_up" if actions and not stale else "stale" if stale else "fresh" if known else "absent"
-        self._metrics.questions.labels(self.name, word).inc()
+        actions = () if looked_up is None or looked_up.answer is None else looked_up.answer.steps
+        self._count("looked_up" if actions and not stale else "stale" if stale else "fresh" if known else "absent")
+        next_look = self._next_look(namespace, span)
+        changes_at = span.usable_until if stale else span.fresh_until
         return SourceFinding(
             source=self.name,
             outcome=Outcome.KNOWN if known else Outcome.ABSENT,
-            evidence=self._evidence(namespace, remembered) if known else None,
+            evidence=self._evidence(remembered, next_look, stale=stale) if known else None,
             detail=remembered.detail,
             actions=actions,
             changes_at=changes_at,
-            recheck_at=refresh_at if refresh_at > now else min(now + REFRESHING, changes_at),
+            recheck_at=next_look if next_look > now else min(now + REFRESHING, changes_at),
         )
 
-    def _evidence(self, namespace: str, remembered: Remembered) -> CategoryEvidence:
+    def _evidence(self, remembered: Remembered, next_look: datetime, *, stale: bool) -> CategoryEvidence:
         return CategoryEvidence(
             category=remembered.category,
             community_class=remembered.community_class,
             source=self.name,
             detail=remembered.detail,
             checked_at=remembered.checked_at,
-            stale=self._clock() >= self._fresh_until(namespace, remembered),
-            refresh_at=self._next_look(namespace, remembered),
+            stale=stale,
+            refresh_at=next_look,
         )
 
-    def _next_look(self, namespace: str, remembered: Remembered) -> datetime:
-        due = self._refresh_at(namespace, remembered)
-        return max(due, self._retry_at.get(namespace, due))
+    def _next_look(self, namespace: str, span: Span) -> datetime:
+        return max(span.refresh_at, self._retry_at.get(namespace, span.refresh_at))
+
+    def _count(self, answer: str) -> None:
+        """Count what a question was answered from. Counters are looked up once, because questions are many."""
+        counter = self._counters.get(answer)
+        if counter is None:
+            counter = self._counters[answer] = self._metrics.questions.labels(self.name, answer)
+        counter.inc()
+
+    def _is_fresh(self, namespace: str, remembered: Remembered) -> bool:
+        return self._lifetimes.span(namespace, remembered).age(self._clock()) is Age.FRESH
 
     def _may_ask(self, namespace: str) -> bool:
         retry_at = self._retry_at.get(namespace)
@@ -339,7 +310,7 @@ class RememberedSource:
         remembered = await self._memory.get(self.identity, namespace)
         if remembered is None:
             recall = self._recalls.join(namespace, lambda: self._recall(namespace))
-            if await recall.landed(wait):
+            if await recall.landed(wait) and not recall.task.cancelled():
                 remembered = recall.task.result()
         return remembered
 
@@ -350,10 +321,12 @@ class RememberedSource:
             remembered = await memory.get(self.identity, namespace)
             if remembered is not None and (found is None or found.checked_at < remembered.checked_at):
                 found = remembered
-            if found is not None and self._age(namespace, found) is _Age.FRESH:
+            if found is not None and self._is_fresh(namespace, found):
                 break
-        if found is not None:
-            await self._memory.put(self.identity, namespace, found, self._keep_for(found))
+        current = await self._memory.get(self.identity, namespace)
+        if found is None or (current is not None and current.checked_at >= found.checked_at):
+            return current
+        await self._memory.put(self.identity, namespace, found, self._keep_for(namespace, found))
         return found
 
     async def _learn(self, namespace: str, asked_by: str, deadline: float) -> SourceFinding:
@@ -371,7 +344,7 @@ class RememberedSource:
         """The finding that a look-up gives; None for one that has not landed in time."""
         if learnt is not None and learnt.remembered is not None:
             return self._use(namespace, learnt.remembered, looked_up=learnt)
-        self._metrics.questions.labels(self.name, "unanswered").inc()
+        self._count("unanswered")
         answer = None if learnt is None else learnt.answer
         now = self._clock()
         return SourceFinding(
@@ -387,38 +360,48 @@ class RememberedSource:
         """The look-up that is under way, or a new one; None where too many are."""
         if namespace in self._flights:
             self._asked_by[namespace].join(asked_by)
-        elif self._open[asked_by] >= MAX_FLIGHTS:
+            return self._flights.join(namespace, lambda: self._fly(namespace, anew=anew))
+        if self._open[asked_by] >= MAX_FLIGHTS:
             return None
-        else:
-            self._asked_by[namespace] = AskedBy(asked_by)
-            self._open[asked_by] += 1
-        return self._flights.join(namespace, lambda: self._fly(namespace, asked_by, anew=anew))
+        self._asked_by[namespace] = AskedBy(asked_by)
+        self._open[asked_by] += 1
+        flight = self._flights.join(namespace, lambda: self._fly(namespace, anew=anew))
+        # With the flight's own entry, and not a moment before: others join as long as that is there.
+        flight.task.add_done_callback(lambda _: self._close_books(namespace, asked_by))
+        return flight
+
+    def _close_books(self, namespace: str, asked_by: str) -> None:
+        del self._asked_by[namespace]
+        self._open[asked_by] -= 1
+        if not self._open[asked_by]:
+            del self._open[asked_by]
 
     async def _landed(self, flight: Flight[_Learnt], wait: float) -> _Learnt | None:
         """What the look-up brings, if it does so in time."""
-        if await flight.landed(wait):
+        if await flight.landed(wait) and not flight.task.cancelled():
             return flight.task.result()
         self._in_trouble = self._in_trouble or wait > 0
         return None
 
-    async def _fly(self, namespace: str, asked_by: str, *, anew: bool) -> _Learnt:
+    async def _fly(self, namespace: str, *, anew: bool) -> _Learnt:
         try:
             former = await self._memory.get(self.identity, namespace)
             if former is not None and not anew:
                 # Another server may have asked meanwhile.
                 recalled = await self._recall(namespace)
-                if recalled is not None and self._age(namespace, recalled) is _Age.FRESH:
+                if recalled is not None and self._is_fresh(namespace, recalled):
                     return _Learnt(self._succeeded(namespace, former, recalled), None)
                 former = recalled or former
             with self._metrics.flight_seconds.labels(self.name).time():
                 answer = await self._ask(namespace, self._asked_by[namespace])
             self._metrics.flights.labels(self.name, answer.outcome.value).inc()
             return await self._take(namespace, former, answer)
-        finally:
-            del self._asked_by[namespace]
-            self._open[asked_by] -= 1
-            if not self._open[asked_by]:
-                del self._open[asked_by]
+        except Exception as error:
+            # Whatever it is, decisions go on from what else is known.
+            log.error("a look-up broke", source=self.name, namespace=namespace, exc_info=error)
+            return _Learnt(
+                None, SourceAnswer(outcome=Outcome.FAILED, detail="an error of pullgate's own, which is in its log")
+            )
 
     async def _ask(self, namespace: str, on_behalf: AskedBy) -> SourceAnswer:
         try:
@@ -430,7 +413,11 @@ class RememberedSource:
     async def _take(self, namespace: str, former: Remembered | None, answer: SourceAnswer) -> _Learnt:
         """Remember an answer, if it is one."""
         now = self._clock()
-        usable = former is not None and former.category is not Category.UNKNOWN and now < self._usable_until(former)
+        usable = (
+            former is not None
+            and former.category is not Category.UNKNOWN
+            and now < self._lifetimes.span(namespace, former).usable_until
+        )
         self._note(namespace, answer)
         if usable and answer.outcome is not Outcome.KNOWN:
             # Throttled clients are told that nothing is there, so that is no reason to forget a category.
@@ -445,7 +432,7 @@ class RememberedSource:
         current = await self._memory.get(self.identity, namespace) or former
         if current is not None and current.checked_at > learnt.checked_at:
             return _Learnt(current, answer)
-        await self._memory.put(self.identity, namespace, learnt, self._keep_for(learnt))
+        await self._memory.put(self.identity, namespace, learnt, self._keep_for(namespace, learnt))
         self._spread(namespace, learnt)
         return _Learnt(self._succeeded(namespace, current, learnt), answer)
 
@@ -481,7 +468,7 @@ class RememberedSource:
         former = await self._memory.get(self.identity, namespace)
         if former is not None and former.checked_at >= remembered.checked_at:
             return
-        await self._memory.put(self.identity, namespace, remembered, self._keep_for(remembered))
+        await self._memory.put(self.identity, namespace, remembered, self._keep_for(namespace, remembered))
         self._retry_at.pop(namespace, None)
         if former is None:
             # It may have been forgotten for want of room while answers that rest on it are still repeated.
@@ -497,7 +484,7 @@ class RememberedSource:
 
     async def _tell(self, namespace: str, remembered: Remembered) -> None:
         *shared, lasting = self._tolerant
-        lifetime = self._keep_for(remembered)
+        lifetime = self._keep_for(namespace, remembered)
         for memory in shared:
             await memory.put(self.identity, namespace, remembered, lifetime)
         if remembered.category is Category.UNKNOWN:

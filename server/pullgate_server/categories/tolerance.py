@@ -34,7 +34,7 @@ class TolerantMemory:
             return None
         try:
             remembered = await self._memory.get(source, namespace)
-        except RetryableError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, decisions go on without
             self._failed(error)
             return None
         self._answered()
@@ -46,7 +46,7 @@ class TolerantMemory:
             return False
         try:
             await self._memory.put(source, namespace, remembered, lifetime)
-        except RetryableError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, decisions go on without
             self._failed(error)
             return False
         self._answered()
@@ -55,10 +55,12 @@ class TolerantMemory:
     def _resting(self) -> bool:
         return self._resting_until is not None and self._clock() < self._resting_until
 
-    def _failed(self, error: RetryableError) -> None:
+    def _failed(self, error: Exception) -> None:
         self._on_failure(self._memory.name)
-        if self._resting_until is None:
+        if self._resting_until is None and isinstance(error, RetryableError):
             log.warning("category memory out of reach", memory=self._memory.name, cause=repr(error.__cause__))
+        elif self._resting_until is None:
+            log.error("category memory broken", memory=self._memory.name, exc_info=error)
         self._resting_until = self._clock() + REST
 
     def _answered(self) -> None:
