@@ -94,6 +94,7 @@ _READ = "read the policy"
 _CHANGE = "change the policy"
 _PINS = "change pins"
 _UNNAMED_PINS = "pins without an organization hold for everybody and are for operators alone"
+_KNOWN = "list what is known of categories, which tells what all organizations asked for"
 _MEMBERS = "change the member list"
 _TOKENS = "manage tokens"
 _EVENTS = "read the administrative events"
@@ -122,7 +123,7 @@ METHODS: Mapping[str, MethodRule] = {
     f"{_ADMINISTRATION}.ListCategoryPins": _own("read pins", _EVERYBODY, optional=True),
     f"{_ADMINISTRATION}.LookUpCategories": _own("look up categories", _EVERYBODY, optional=True),
     f"{_ADMINISTRATION}.RefreshCategories": _own("have categories looked up anew", _MANAGERS, optional=True),
-    f"{_ADMINISTRATION}.ListCategories": MethodRule(action="list categories", roles=_EVERYBODY),
+    f"{_ADMINISTRATION}.ListCategories": MethodRule(action=_KNOWN, roles=_OPERATORS),
     f"{_ADMINISTRATION}.PutCategoryPin": MethodRule(
         action=_PINS,
         roles=_MANAGERS,

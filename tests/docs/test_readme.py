@@ -105,7 +105,7 @@ README_STRICT = "pullgate policy preset strict --org acme | pullgate policy appl
 """What the first five minutes have done by then."""
 
 
-@pytest.mark.parametrize("page", ["callers", "policies", "operations"])
+@pytest.mark.parametrize("page", ["callers", "policies", "operations", "categories"])
 def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
     """The commands of a page run as written, one after the other, and none fails."""
     with server_of(tmp_path) as server:
@@ -151,7 +151,7 @@ def test_every_file_that_the_readme_names_is_there() -> None:
 
     assert [path for path in (*links, *paths) if not (ROOT / path).exists()] == []
     file_by_file = README.split("## A Decide request, file by file")[1].split("\n## ")[0]
-    short = re.findall(r"`((?:rpc/|stores/)?[\w]+\.py|stores/)`", file_by_file)
+    short = re.findall(r"`((?:rpc/|stores/|categories/)?[\w]+\.py|stores/)`", file_by_file)
     assert [path for path in short if not (ROOT / "server/pullgate_server" / path).exists()] == []
 
 

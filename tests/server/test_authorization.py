@@ -44,7 +44,7 @@ MATRIX: Mapping[str, tuple[str, str]] = {
     "ListCategoryPins": ("AAAAA", "AOOOO"),
     "LookUpCategories": ("AAAAA", "AOOOO"),
     "RefreshCategories": ("AAARR", "AOORR"),
-    "ListCategories": ("AAAAA", ""),
+    "ListCategories": ("ARRRR", ""),
     "ListMembers": ("AAARR", "AOORR"),
     "WriteMembers": ("AARRR", "AORRR"),
     "RemoveMembers": ("AARRR", "AORRR"),
@@ -67,6 +67,7 @@ ENDINGS = {
 }
 
 WHO_MAY = {
+    "ARRRR": "that is for operators alone",
     "AARRR": "that is for owners of organization acme, and for operators",
     "AAARR": "that is for owners and policy managers of organization acme, and for operators",
 }
