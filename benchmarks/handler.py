@@ -64,7 +64,7 @@ async def measure(directory: Path) -> dict[str, float]:
         handler: Any = next(filter(None, (handlers.service(details) for handlers in application.handlers)))
 
         def call(data: bytes) -> Any:
-            return handler.unary_unary(data, SimpleNamespace())
+            return handler.unary_unary(data, SimpleNamespace(time_remaining=lambda: None))
 
         makers: dict[str, Callable[[], bytes]] = {
             "same bytes": lambda: request("nginx"),

@@ -1,4 +1,4 @@
-"""`pullgate category`: what is known of categories, against a server that asks a Docker Hub double, each its own process."""
+"""`pullgate category`: what is known of categories. Server, Docker Hub double and command are processes of their own."""
 
 import json
 import re
