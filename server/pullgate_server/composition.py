@@ -395,18 +395,24 @@ async def _docker_hub(
             username=configuration.docker_hub_username, secret=_secret_of(configuration.docker_hub_token_file)
         )
     budget = RequestBudget(per_minute=configuration.docker_hub_requests_per_minute, clock=world.clock)
-    source = DockerHubSource(
-        base_url=configuration.docker_hub_url,
-        budget=budget,
-        clock=world.clock,
-        random=random,
-        timeout=configuration.docker_hub_timeout,
-        proxy=configuration.docker_hub_proxy or None,
-        credentials=credentials,
-        on_request=lambda endpoint, outcome, seconds: metrics.requests.labels(
-            source.name, endpoint.value, outcome.value
-        ).observe(seconds),
-    )
+    try:
+        source = DockerHubSource(
+            base_url=configuration.docker_hub_url,
+            budget=budget,
+            clock=world.clock,
+            random=random,
+            timeout=configuration.docker_hub_timeout,
+            proxy=configuration.docker_hub_proxy or None,
+            credentials=credentials,
+            on_request=lambda endpoint, outcome, seconds: metrics.requests.labels(
+                source.name, endpoint.value, outcome.value
+            ).observe(seconds),
+        )
+    except (ValueError, ImportError) as error:
+        raise StartupError(
+            f"Docker Hub cannot be asked in this way ({error}); see --docker-hub-url, --docker-hub-proxy, and "
+            "HTTPS_PROXY in the environment"
+        ) from error
     closing.push_async_callback(source.close)
     metrics.watch_budget(source.name, lambda: budget.left)
     shared: list[CategoryMemory] = []

@@ -193,7 +193,9 @@ class Configuration:
         if bool(self.docker_hub_username) != bool(self.docker_hub_token_file):
             raise StartupError("--docker-hub-username and --docker-hub-token-file are given together, or neither is")
         url = urlsplit(self.docker_hub_url)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or url.username:
+        if url.username or url.password:
+            raise StartupError("--docker-hub-url has a username in it; see --docker-hub-username")
+        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
             raise StartupError(
                 f"--docker-hub-url {self.docker_hub_url} is not http:// or https://, a host and perhaps a path"
             )

@@ -61,15 +61,15 @@ class RunningServer:
 
     async def start(self) -> None:
         """Listen, and say SERVING; raises StartupError."""
+        if self._configuration.metrics_listen:
+            self._metrics = MetricsEndpoint(self._configuration.metrics_listen, self._application.metrics)
+            self.metrics_address = self._metrics.address
         self._server.add_generic_rpc_handlers(self._application.handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._application.health, self._server)
         self.address = self._bind()
         await self._server.start()
         self._application.health.set_serving(True)
         self._background = [asyncio.ensure_future(run()) for run in self._application.background]
-        if self._configuration.metrics_listen:
-            self._metrics = MetricsEndpoint(self._configuration.metrics_listen, self._application.metrics)
-            self.metrics_address = self._metrics.address
 
     async def stop(self) -> None:
         """Say NOT_SERVING, take no new calls, finish those that are open, and let go."""
@@ -101,6 +101,8 @@ class RunningServer:
             else:
                 port = self._server.add_insecure_port(listen)
         except RuntimeError as error:
+            if self._metrics is not None:
+                self._metrics.close()
             raise StartupError(f"cannot listen on {listen}: is another server running there? See --listen") from error
         return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 

@@ -1,4 +1,4 @@
-"""`pullgate category`: what is known of categories. Server, Docker Hub double and command are processes of their own."""
+"""`pullgate category`: what is known of categories. Server, Docker Hub double and command are a process each."""
 
 import json
 import re

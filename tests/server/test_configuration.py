@@ -70,11 +70,37 @@ def test_accepted(options: dict[str, Any]) -> None:
         (["--config", "/no/such/file"], "/no/such/file cannot be read"),
         (["--max-batch", "many"], "'many' is not a valid integer"),
         (["--lisen", "x"], "No such option"),
+        (["--docker-hub-url", "ftp://x"], "--docker-hub-url ftp://x is not http:// or https://"),
+        (["--docker-hub-url", "https://user:hunter2@x"], "has a username in it; see --docker-hub-username"),
+        (["--docker-hub-proxy", "nonsense://user:hunter2@x"], "see --docker-hub-url, --docker-hub-proxy"),
+        (["--cache", "redis://:hunter2@x:port"], "--cache is not a Redis URL"),
+        (["--docker-hub-proxy", "foo"], "see --docker-hub-url, --docker-hub-proxy"),
+        (["--docker-hub-proxy", "socks5://127.0.0.1:1"], "see --docker-hub-url, --docker-hub-proxy"),
+        (["--docker-hub-username", "x"], "are given together, or neither is"),
+        (["--docker-hub-username", "x", "--docker-hub-token-file", "/no/file"], "see --docker-hub-token-file"),
+        (
+            [
+                "--docker-hub-username",
+                "x",
+                "--docker-hub-token-file",
+                "/no/file",
+                "--docker-hub-url",
+                "http://x.example",
+            ],
+            "would send the token readably",
+        ),
+        (["--category-sources", "hub"], "--category-sources hub: write some of catalogue, docker-hub, starter"),
+        (["--category-sources", "starter,starter"], "--category-sources names starter twice"),
+        (["--cache", "disk"], "--cache disk is neither memory nor a Redis URL"),
+        (["--cache", "redis://x:port"], "--cache is not a Redis URL that can be used"),
+        (["--category-wait", "-1"], "--category-wait is -1.0; write seconds from 0"),
+        (["--category-entries", "0"], "--category-entries is 0; write 1 or more"),
+        (["--metrics-listen", "nonsense"], "--metrics-listen nonsense cannot be used"),
     ],
 )
 def test_refused_on_the_command_line(tmp_path: Path, arguments: list[str], told: str) -> None:
     """A bad configuration ends with exit code 2, one readable message, no traceback and no password."""
-    result = run_pullgate("serve", "--data-dir", str(tmp_path), *arguments)
+    result = run_pullgate("serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path), *arguments)
     message = " ".join(result.stderr.split())
 
     assert result.returncode == 2
