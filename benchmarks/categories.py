@@ -50,6 +50,7 @@ async def measure(size: int) -> dict[str, float]:
         lasting=MemoryCategoryKnowledge(),
         lifetimes=Lifetimes(known=timedelta(days=1), unknown=timedelta(minutes=5), max_stale=timedelta(days=7), salt=7),
         on_change=lambda: None,
+        has_evicted=lambda: False,
         metrics=CategoryMetrics(CollectorRegistry()),
         random=random,
         clock=system_clock,

@@ -2,6 +2,7 @@
 
 from pullgate_policy.errors import shown
 from pullgate_policy.reference import (
+    DOCKER_HUB,
     OFFICIAL_NAMESPACE,
     canonical_registry,
     is_path_component,
@@ -47,6 +48,11 @@ def hub_name(text: str) -> str:
     if not is_repository_path(text) or is_read_as_registry(text.partition("/")[0]):
         raise ValueError("is not a namespace or repository of Docker Hub, such as grafana or grafana/loki")
     return text
+
+
+def without_docker_hub(text: str) -> str:
+    """A name on Docker Hub as pins and sources have it: people may write docker.io/ before it."""
+    return text.removeprefix(f"{DOCKER_HUB}/")
 
 
 def registry_host(text: str) -> str:

@@ -10,8 +10,7 @@ from datetime import datetime, time
 from pullgate_policy.category import Category, CategoryEvidence, CommunityClass
 from pullgate_policy.docker_hub import HubRepository
 from pullgate_policy.errors import PullgateError, shown
-from pullgate_policy.names import hub_name, organization_name, short_note
-from pullgate_policy.reference import DOCKER_HUB
+from pullgate_policy.names import hub_name, organization_name, short_note, without_docker_hub
 
 
 class InvalidPinError(PullgateError):
@@ -63,7 +62,7 @@ class CategoryPin:
         expires_at: datetime | None = None,
     ) -> "CategoryPin":
         """A pin from what somebody asked for; raises InvalidPinError."""
-        name = name.removeprefix(f"{DOCKER_HUB}/")
+        name = without_docker_hub(name)
         try:
             hub_name(name)
         except ValueError as error:

@@ -384,7 +384,8 @@ async def _docker_hub(
 ) -> RememberedSource:
     """Docker Hub behind its memories; raises StartupError."""
     # Imported here because who does without Docker Hub need not wait for an HTTP client to load.
-    from pullgate_server.categories.docker_hub import DockerHubSource, HubCredentials
+    from pullgate_server.categories.docker_hub.session import HubCredentials
+    from pullgate_server.categories.docker_hub.source import DockerHubSource
     from pullgate_server.categories.request_budget import RequestBudget
 
     metrics = CategoryMetrics(registry)
@@ -408,10 +409,11 @@ async def _docker_hub(
                 source.name, endpoint.value, outcome.value
             ).observe(seconds),
         )
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
+        # The certificates are read here, and an OSError of theirs names no file.
         raise StartupError(
             f"Docker Hub cannot be asked in this way ({error}); see --docker-hub-url, --docker-hub-proxy, and "
-            "HTTPS_PROXY in the environment"
+            "HTTPS_PROXY and SSL_CERT_FILE in the environment"
         ) from error
     closing.push_async_callback(source.close)
     metrics.watch_budget(source.name, lambda: budget.left)
@@ -433,6 +435,7 @@ async def _docker_hub(
             salt=random.getrandbits(32),
         ),
         on_change=on_change,
+        has_evicted=lambda: cache.has_evicted,
         metrics=metrics,
         random=random,
         clock=world.clock,

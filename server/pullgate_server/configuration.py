@@ -14,6 +14,9 @@ from pullgate_server.errors import StartupError
 
 MAX_SECONDS = 10 * 365 * 86400
 
+MAX_REQUEST_SECONDS = 10
+"""The longest that a request to Docker Hub may take: three attempts have to fit into one look-up."""
+
 
 class LogFormat(enum.Enum):
     """How a line of the log looks."""
@@ -107,7 +110,9 @@ class Configuration:
         "The most requests to Docker Hub, which allows 180 a minute for each address. Servers that share an address "
         "share its limit: give each a part.",
     )
-    docker_hub_timeout: float = option(5.0, "How long one request to Docker Hub may take.", unit="seconds")
+    docker_hub_timeout: float = option(
+        5.0, "How long one request to Docker Hub may take, at most 10: a look-up has time for three.", unit="seconds"
+    )
     cacheable_for: float = option(
         60.0, "The longest that a caller may use an answer again without asking.", unit="seconds"
     )
@@ -156,11 +161,15 @@ class Configuration:
     log_format: LogFormat = option(LogFormat.AUTO, "How a line of the log looks.")
 
     def __post_init__(self) -> None:
-        for name in ("known_category_ttl", "unknown_category_ttl", "docker_hub_timeout", "store_poll", "store_grace"):
-            if not 0 < getattr(self, name) <= MAX_SECONDS:
-                raise StartupError(
-                    f"{_flag(name)} is {getattr(self, name)}; write seconds above 0, at most {MAX_SECONDS}"
-                )
+        for name, most in (
+            ("known_category_ttl", MAX_SECONDS),
+            ("unknown_category_ttl", MAX_SECONDS),
+            ("docker_hub_timeout", MAX_REQUEST_SECONDS),
+            ("store_poll", MAX_SECONDS),
+            ("store_grace", MAX_SECONDS),
+        ):
+            if not 0 < getattr(self, name) <= most:
+                raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write seconds above 0, at most {most}")
         for name in ("category_wait", "category_max_stale", "cacheable_for", "drain_delay", "stop_grace"):
             if not 0 <= getattr(self, name) <= MAX_SECONDS:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write seconds from 0 to {MAX_SECONDS}")
@@ -192,17 +201,41 @@ class Configuration:
             raise StartupError(f"--category-sources names {doubled[0]} twice")
         if bool(self.docker_hub_username) != bool(self.docker_hub_token_file):
             raise StartupError("--docker-hub-username and --docker-hub-token-file are given together, or neither is")
-        url = urlsplit(self.docker_hub_url)
+        self._check_docker_hub_url()
+        if self.cache != "memory" and "://" not in self.cache:
+            raise StartupError(f"--cache {self.cache} is neither memory nor a Redis URL such as redis://127.0.0.1:6379")
+        if CategorySourceName.DOCKER_HUB not in self.sources:
+            # Not shown, as a Redis URL may have a password in it.
+            for flag, given in (
+                ("--cache", self.cache != "memory"),
+                ("--docker-hub-username", bool(self.docker_hub_username)),
+            ):
+                if given:
+                    raise StartupError(
+                        f"{flag} has no effect without docker-hub among --category-sources; name that, or leave "
+                        f"{flag} out"
+                    )
+
+    def _check_docker_hub_url(self) -> None:
+        try:
+            url = urlsplit(self.docker_hub_url)
+        except ValueError:
+            # Nothing of it is shown, the error included: where a password would stand is not known.
+            raise StartupError("--docker-hub-url is not a URL such as https://hub.docker.com") from None
         if url.username or url.password:
             raise StartupError("--docker-hub-url has a username in it; see --docker-hub-username")
         if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
             raise StartupError(
                 f"--docker-hub-url {self.docker_hub_url} is not http:// or https://, a host and perhaps a path"
             )
-        if self.docker_hub_username and url.scheme == "http" and not is_local(f"{url.hostname}:{url.port or 80}"):
+        try:
+            port = url.port
+        except ValueError as error:
+            raise StartupError(
+                f"--docker-hub-url {self.docker_hub_url} has a port that is none; write a number up to 65535"
+            ) from error
+        if self.docker_hub_username and url.scheme == "http" and not is_local(f"{url.hostname}:{port or 80}"):
             raise StartupError(f"--docker-hub-url {self.docker_hub_url} would send the token readably; use https://")
-        if self.cache != "memory" and "://" not in self.cache:
-            raise StartupError(f"--cache {self.cache} is neither memory nor a Redis URL such as redis://127.0.0.1:6379")
 
     @property
     def sources(self) -> tuple[CategorySourceName, ...]:

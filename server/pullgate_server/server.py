@@ -118,7 +118,7 @@ async def run(configuration: Configuration, world: World, announce: Callable[[st
     """
     directory = data_directory(configuration)
     store = await open_store(configuration, directory)
-    knowledge = SqlCategoryKnowledge(store.engine)
+    knowledge = SqlCategoryKnowledge(store.engine, world.clock, writing=store.writing)
     try:
         try:
             hasher = await open_secrets(configuration, store, directory, world)

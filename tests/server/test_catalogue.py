@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,7 +87,7 @@ def touch(path: Path, text: str, moment: int) -> None:
 
 
 async def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    """A file that appears, changes or goes is taken in; an unchanged one is left alone."""
+    """A file that appears or changes is taken in, an empty list too; an unchanged one is left alone."""
     path, catalogue, changes = tmp_path / "catalogue.yaml", Catalogue("catalogue"), Changes()
     file = CatalogueFile(path, catalogue, changes)
     file.load()
@@ -95,17 +97,94 @@ async def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         (1, None),
         (2, "entries: []"),
         (3, f"entries: [{ENTRY}]"),
-        (4, ""),
     ):
         if text:
             touch(path, text, moment)
-        elif moment == 4:
-            path.unlink()
         await file.look()
         found.append(catalogue.evidence_of(HubRepository("someuser/x")) is not None)
 
-    assert found == [True, True, False, True, False]
-    assert changes.count == 4
+    assert found == [True, True, False, True]
+    assert changes.count == 3
+
+
+def unlinked(path: Path) -> None:
+    """Gone, as between a delete and a write."""
+    path.unlink()
+
+
+def directory_instead(path: Path) -> None:
+    """Something that is there and cannot be read."""
+    path.unlink()
+    path.mkdir()
+
+
+def file_as_parent(path: Path) -> None:
+    """The directory is gone, and a file has its name."""
+    shutil.rmtree(path.parent)
+    path.parent.write_text("")
+
+
+def loop_of_links(path: Path) -> None:
+    """Stands in for a directory that may not be entered, which does not stop root."""
+    path.unlink()
+    path.symlink_to(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a directory, or the file in its place."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("lose", [unlinked, directory_instead, file_as_parent, loop_of_links])
+@pytest.mark.parametrize("text", [f"entries: [{ENTRY}]", "entries: []"], ids=["the same", "emptied"])
+async def test_a_file_that_is_gone_leaves_the_former_entries(
+    tmp_path: Path, lose: Callable[[Path], None], text: str
+) -> None:
+    """It is logged once that a file is gone, whatever hides it; what was known stays known until it is there again."""
+    directory, catalogue, changes = tmp_path / "mounted", Catalogue("catalogue"), Changes()
+    path = directory / "catalogue.yaml"
+    directory.mkdir()
+    touch(path, f"entries: [{ENTRY}]", 1)
+    file = CatalogueFile(path, catalogue, changes)
+    file.load()
+    lose(path)
+    with structlog.testing.capture_logs() as logs:
+        await file.look()
+        await file.look()
+        held, told = catalogue.evidence_of(HubRepository("someuser/x")), changes.count
+        remove(directory)
+        directory.mkdir()
+        await file.look()
+        touch(path, text, 1)
+        await file.look()
+        await file.look()
+
+    assert held is not None
+    assert (told, changes.count) == (0, 1)
+    assert (catalogue.evidence_of(HubRepository("someuser/x")) is None) == (text == "entries: []")
+    assert [entry["event"] for entry in logs] == ["catalogue gone, the former entries hold", "catalogue read"]
+    assert logs[0]["log_level"] == "error"
+
+
+async def test_each_loss_is_logged(tmp_path: Path) -> None:
+    """A file that was there again and is gone anew is logged anew; one that was never there is not missed."""
+    path, catalogue, changes = tmp_path / "catalogue.yaml", Catalogue("catalogue"), Changes()
+    file = CatalogueFile(path, catalogue, changes)
+    file.load()
+    with structlog.testing.capture_logs() as logs:
+        await file.look()
+        for _ in range(2):
+            touch(path, f"entries: [{ENTRY}]", 1)
+            await file.look()
+            path.unlink()
+            await file.look()
+
+    assert [entry["event"].split(",")[0] for entry in logs] == ["catalogue read", "catalogue gone"] * 2
+    assert catalogue.evidence_of(HubRepository("someuser/x")) is not None
+    assert changes.count == 2
 
 
 async def test_a_file_that_cannot_be_read_leaves_the_former_entries(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event, text
 
 from pullgate_policy import Category, CommunityClass
 from pullgate_server.categories.memories import BoundedMemoryCache, CachedCategories, key_of, redis_categories
@@ -210,9 +211,9 @@ async def test_an_outage_is_logged_once_and_counted() -> None:
             after = [await tolerant.put("hub", "grafana", PUBLISHER, 60), await tolerant.get("hub", "grafana")]
         await memory.close()
 
-    assert during == [None, False, None]
+    assert during == [(False, None), False, (False, None)]
     assert (counted, failures) == (1, ["redis", "redis"])
-    assert after == [True, PUBLISHER]
+    assert after == [True, (True, PUBLISHER)]
     assert [entry["event"] for entry in logs] == ["category memory out of reach", "category memory back in reach"]
 
 
@@ -223,11 +224,11 @@ async def test_earlier_knowledge_replaces_nothing(lasting: CategoryKnowledge) ->
     await lasting.put("hub", "grafana", earlier, 60)
 
     assert await lasting.get("hub", "grafana") == PUBLISHER
-    assert (await lasting.changes(0, 10))[1] == []
+    assert [item.remembered for item in (await lasting.changes(0, 10))[1]] == [PUBLISHER]
 
 
 async def test_changes_are_what_is_said_otherwise(lasting: CategoryKnowledge) -> None:
-    """First words and repeated ones are no changes; each other word is one, told in order and only to who is behind."""
+    """Repeated words are no changes; each other word is one, told in order and only to who is behind."""
     said = [
         ("a", PUBLISHER, 0), ("b", PUBLISHER, 0), ("a", PUBLISHER, 1), ("b", SPONSORED, 2), ("a", SPONSORED, 3),
         ("b", PUBLISHER, 4),
@@ -283,7 +284,7 @@ async def test_several_writers_make_one_order_of_changes(lasting: CategoryKnowle
         seen += [item.namespace for item in changes]
 
     assert sorted(seen) == names
-    assert await lasting.newest_change() == reached == len(names)
+    assert await lasting.newest_change() == reached == 2 * len(names)
 
 
 async def test_a_database_out_of_reach_is_told(tmp_path: Path) -> None:
@@ -295,3 +296,41 @@ async def test_a_database_out_of_reach_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError):
         await memory.get("hub", "grafana")
     await engine.dispose()
+
+
+async def test_many_who_ask_the_database_are_one_statement(tmp_path: Path) -> None:
+    """However many namespaces are asked for at once, one connection reads them all."""
+    engine = open_engine("", tmp_path / "pullgate.db")
+    await bring_up_to_date(engine, allowed=True)
+    memory = SqlCategoryKnowledge(engine)
+    connections: list[object] = []
+    event.listen(engine.sync_engine, "connect", lambda *_: connections.append(None))
+    await memory.put("hub", "name7", PUBLISHER, 60)
+    written = len(connections)
+    found = await asyncio.gather(*(memory.get("hub", f"name{number}") for number in range(1000)))
+    await memory.close()
+    await engine.dispose()
+
+    assert [number for number, remembered in enumerate(found) if remembered] == [7]
+    assert len(connections) - written <= 3
+
+
+async def test_a_row_of_a_newer_version_is_left_out(tmp_path: Path) -> None:
+    """What only a newer pullgate understands is logged and counts as nothing; the rest is read."""
+    engine = open_engine("", tmp_path / "pullgate.db")
+    await bring_up_to_date(engine, allowed=True)
+    memory = SqlCategoryKnowledge(engine)
+    for name in ("new", "known"):
+        await memory.put("hub", name, PUBLISHER, 60)
+    async with memory.transaction(writes=True) as connection:
+        await connection.execute(text("UPDATE category_knowledge SET category = 'HARDENED' WHERE namespace = 'new'"))
+    found = await memory.get("hub", "new"), await memory.get("hub", "known")
+    _, changes = await memory.changes(0, 10)
+    later = dataclasses.replace(PUBLISHER, checked_at=NOW + timedelta(seconds=1))
+    await memory.put("hub", "new", later, 60)
+    replaced = await memory.get("hub", "new")
+    await engine.dispose()
+
+    assert found == (None, PUBLISHER)
+    assert [item.namespace for item in changes] == ["known"]
+    assert replaced == later

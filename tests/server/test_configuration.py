@@ -29,6 +29,16 @@ REFUSED = [
     ({"max_batch": 0}, "--max-batch is 0; write 1 or more"),
     ({"store_poll": 0.0}, "--store-poll is 0.0; write seconds above 0"),
     ({"drain_delay": -1.0}, "--drain-delay is -1.0; write seconds from 0 to"),
+    ({"docker_hub_timeout": 10.1}, "--docker-hub-timeout is 10.1; write seconds above 0, at most 10"),
+    ({"docker_hub_timeout": 0.0}, "--docker-hub-timeout is 0.0; write seconds above 0, at most 10"),
+    (
+        {"category_sources": "catalogue,starter", "cache": "redis://x"},
+        "--cache has no effect without docker-hub among --category-sources",
+    ),
+    (
+        {"category_sources": "", "docker_hub_username": "x", "docker_hub_token_file": Path("t")},
+        "--docker-hub-username has no effect without docker-hub among --category-sources",
+    ),
 ]
 
 
@@ -57,6 +67,22 @@ def test_accepted(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"docker_hub_timeout": 10.0},
+        {"docker_hub_url": "https://hub.example:65535/mirror"},
+        {"category_sources": "docker-hub", "cache": "redis://x"},
+        {"category_sources": "catalogue", "cache": "memory"},
+    ],
+)
+def test_accepted_of_docker_hub(options: dict[str, Any]) -> None:
+    """What a look-up has time for, a port that is one, and a Redis that is used are taken as they are."""
+    configuration = Configuration(**options)
+
+    assert {name: getattr(configuration, name) for name in options} == options
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--listen", "0.0.0.0:1"], "say --allow-plaintext"),
@@ -72,6 +98,9 @@ def test_accepted(options: dict[str, Any]) -> None:
         (["--lisen", "x"], "No such option"),
         (["--docker-hub-url", "ftp://x"], "--docker-hub-url ftp://x is not http:// or https://"),
         (["--docker-hub-url", "https://user:hunter2@x"], "has a username in it; see --docker-hub-username"),
+        (["--docker-hub-url", "https://x:99999"], "--docker-hub-url https://x:99999 has a port that is none"),
+        (["--docker-hub-url", "https://x:http"], "--docker-hub-url https://x:http has a port that is none"),
+        (["--docker-hub-url", "https://user:hunter2@[x"], "--docker-hub-url is not a URL such as"),
         (["--docker-hub-proxy", "nonsense://user:hunter2@x"], "see --docker-hub-url, --docker-hub-proxy"),
         (["--cache", "redis://:hunter2@x:port"], "--cache is not a Redis URL"),
         (["--docker-hub-proxy", "foo"], "see --docker-hub-url, --docker-hub-proxy"),
@@ -93,6 +122,10 @@ def test_accepted(options: dict[str, Any]) -> None:
         (["--category-sources", "starter,starter"], "--category-sources names starter twice"),
         (["--cache", "disk"], "--cache disk is neither memory nor a Redis URL"),
         (["--cache", "redis://x:port"], "--cache is not a Redis URL that can be used"),
+        (
+            ["--cache", "redis://:hunter2@x", "--category-sources", "starter"],
+            "--cache has no effect without docker-hub among --category-sources",
+        ),
         (["--category-wait", "-1"], "--category-wait is -1.0; write seconds from 0"),
         (["--category-entries", "0"], "--category-entries is 0; write 1 or more"),
         (["--metrics-listen", "nonsense"], "--metrics-listen nonsense cannot be used"),
@@ -107,6 +140,21 @@ def test_refused_on_the_command_line(tmp_path: Path, arguments: list[str], told:
     assert told in message
     assert "Traceback" not in message
     assert "hunter2" not in message + result.stdout
+
+
+def test_authorities_that_cannot_be_read_end_the_start(tmp_path: Path) -> None:
+    """SSL_CERT_FILE is named, whether the file is missing or holds no certificate."""
+    (tmp_path / "empty.pem").write_text("")
+    for name in ("missing.pem", "empty.pem"):
+        result = run_pullgate(
+            "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"),
+            environment={**clean_environment(), "SSL_CERT_FILE": str(tmp_path / name)},
+        )  # fmt: skip
+
+        assert result.returncode == 2
+        assert "cannot start: Docker Hub cannot be asked in this way" in result.stderr
+        assert "SSL_CERT_FILE in the environment" in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_a_bad_certificate_is_never_plaintext(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import event
 
-from pullgate.v1 import decision_pb2, policy_admin_pb2, policy_decision_pb2
-from pullgate_policy import Preset, preset_policy
+from pullgate.v1 import decision_pb2, identity_pb2, policy_admin_pb2, policy_decision_pb2
+from pullgate_policy import Category, Preset, preset_policy
 from pullgate_server.categories.remembering import REFRESHING
 from pullgate_server.server import RunningServer
-from pullgate_server.stores.category_knowledge import CategoryKnowledge, MemoryCategoryKnowledge
+from pullgate_server.stores.category_knowledge import CategoryKnowledge, MemoryCategoryKnowledge, Remembered
 from pullgate_server.stores.engines import open_engine
 from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.stores.migration import bring_up_to_date
@@ -120,7 +121,7 @@ async def test_a_namespace_that_is_none_is_unknown(serve_with: Any, hub: DockerH
 async def test_ten_thousand_who_ask_make_one_request(serve_with: Any, hub: DockerHubDouble) -> None:
     """10,000 concurrent Decides for one cold namespace make one HTTP request, and all get its answer."""
     hub.fault = Fault.SLOW
-    async with serve_with(**LONG, max_open_calls=20_000, docker_hub_timeout=SOON) as service:
+    async with serve_with(**LONG, max_open_calls=20_000, docker_hub_timeout=10.0) as service:
         calls: list[asyncio.Task[decision_pb2.Decision]] = []
         for wave in range(0, 10_000, 500):
             # In waves, because the transport turns away bursts of calls that the server has not taken yet.
@@ -215,8 +216,10 @@ async def test_an_outage_changes_no_answer_across_a_restart(
     engine = open_engine("", tmp_path / "categories.db")
     await bring_up_to_date(engine, allowed=True)
 
+    lasting = SqlCategoryKnowledge(engine, clock)
+
     def knowledge() -> CategoryKnowledge:
-        return MemoryCategoryKnowledge() if cache == "redis" else SqlCategoryKnowledge(engine)
+        return MemoryCategoryKnowledge(clock) if cache == "redis" else lasting
 
     references = ("grafana/loki", "someuser/custom-image")
     async with serve_with(**options, **LONG, knowledge=knowledge()) as service:
@@ -230,6 +233,7 @@ async def test_an_outage_changes_no_answer_across_a_restart(
         after = [await said(service, name) for name in references]
         clock.advance(days=2)
         at_last = await said(service, "grafana/loki")
+    await lasting.close()
     await engine.dispose()
 
     assert before == [(ALLOW, PUBLISHER, False), (DENY, COMMUNITY, False)]
@@ -385,3 +389,54 @@ async def test_figures_are_served(serve_with: Any, hub: DockerHubDouble) -> None
     named = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert named == helped
     assert "pullgate_category_budget_left" in named
+
+
+async def test_an_organizations_flood_holds_up_nobody(serve_with: Any, hub: DockerHubDouble) -> None:
+    """With the default budget, an organization that asks for hundreds of invented names is served in its turn: another
+    one's first namespaces are looked up long before.
+    """
+    store = MemoryStore()
+    for organization in ("acme", "globex"):
+        await put_policy(store, preset_policy(Preset.STANDARD, organization))
+    invented = [f"invented{number}/app" for number in range(150)]
+    async with serve_with(**LONG, store=store, docker_hub_requests_per_minute=120) as service:
+        batch = policy_decision_pb2.BatchDecideRequest(identity=DEV, references=invented)
+        flood = asyncio.ensure_future(service.call(service.decisions.BatchDecide, batch))
+        await hub.until_requested(28)
+        membership = identity_pb2.Membership(organization="globex")
+        other = identity_pb2.Identity(username="dev", memberships=[membership])
+        for reference in ("grafana/loki", "someuser/tool"):
+            request = question(reference, identity=other)
+            found = await service.decisions.Decide(request, metadata=service.metadata, timeout=SOON)
+            assert found.decision.evidence.source == "docker-hub"
+        asked = len(hub.requests)
+        flood.cancel()
+
+    assert asked < 60
+
+
+async def test_a_batch_of_unknown_names_reads_the_database_once(
+    serve_with: Any, hub: DockerHubDouble, tmp_path: Path
+) -> None:
+    """Hundreds of names that are new to a server are one question to its database, and open no connection each."""
+    engine = open_engine("", tmp_path / "categories.db")
+    await bring_up_to_date(engine, allowed=True)
+    lasting = SqlCategoryKnowledge(engine)
+    connections: list[None] = []
+    event.listen(engine.sync_engine, "connect", lambda *_: connections.append(None))
+    for number in range(0, 500, 100):
+        word = Remembered(Category.VERIFIED_PUBLISHER, None, "badge", Clock().now)
+        await lasting.put(f"docker-hub {hub.url}", f"name{number}", word, 60)
+    hub.fault = Fault.HANG
+    async with serve_with(category_wait=2.0, knowledge=lasting, store_poll=600.0, clock=Clock()) as service:
+        before = len(connections)
+        references = [f"name{number}/app" for number in range(500)]
+        batch = policy_decision_pb2.BatchDecideRequest(identity=DEV, references=references)
+        found = (await service.call(service.decisions.BatchDecide, batch)).decisions
+        opened = len(connections) - before
+    await lasting.close()
+    await engine.dispose()
+
+    known = [index for index, item in enumerate(found) if item.decision.category == PUBLISHER]
+    assert known == [0, 100, 200, 300, 400]
+    assert opened <= 10

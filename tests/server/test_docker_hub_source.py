@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 from importlib import metadata
 from random import Random
 from typing import Any
@@ -15,17 +16,15 @@ import pytest
 import structlog
 
 from pullgate_policy import Category, CategoryEvidence, CommunityClass
-from pullgate_server.categories.docker_hub import (
-    DockerHubSource,
-    Endpoint,
-    HubCredentials,
-    RequestOutcome,
-)
+from pullgate_server.categories.docker_hub import circuit
+from pullgate_server.categories.docker_hub.requests import Endpoint, RequestOutcome
+from pullgate_server.categories.docker_hub.session import HubCredentials
+from pullgate_server.categories.docker_hub.source import DockerHubSource
 from pullgate_server.categories.port import AskedBy, CategorySource, Outcome, SourceAnswer
 from pullgate_server.categories.request_budget import RequestBudget
 from tests.conftest import SOON, Clock
 from tests.docker_hub import Answer, DockerHubDouble, Fault
-from tests.docker_hub.double import json_answer
+from tests.docker_hub.double import Request, json_answer
 
 SECRET = "dckr_pat_do-not-tell"
 CREDENTIALS = HubCredentials(username="acmebot", secret=SECRET)
@@ -309,6 +308,8 @@ async def test_nobody_listening() -> None:
         (json_answer({**PUBLISHER, "type": "User"}), '200, of type "User"'),
         (json_answer({**PUBLISHER, "type": ["Organization"]}), """200, of type "['Organization']\""""),
         (json_answer({"orgname": "grafana"}), "200, without a badge, and without saying that there is none"),
+        (json_answer({**PUBLISHER, "detail": "no"}), "200, with detail in it, as refusals have"),
+        (json_answer({**PUBLISHER, "error": False}), "200, with error in it, as refusals have"),
         (json_answer({**PUBLISHER, "badge": True}), "200, with a badge that is no text"),
         (json_answer({**PUBLISHER, "badge": ["verified_publisher"]}), "200, with a badge that is no text"),
         (Answer(body=b"{", headers={"Content-Type": "application/json"}), "200, a body that is not JSON"),
@@ -343,7 +344,10 @@ async def test_an_answer_is_read_strictly(hub: DockerHubDouble, bench: Bench, an
         (ORGS, {"orgname": "Grafana", "badge": "verified_publisher"}, Category.VERIFIED_PUBLISHER),
         (ORGS, {**PUBLISHER, "badge": "none"}, Category.COMMUNITY),
         (ORGS, {**PUBLISHER, "badge": None}, Category.COMMUNITY),
-        (USERS, {"username": "grafana"}, Category.COMMUNITY),
+        (USERS, {"username": "grafana", "type": "User"}, Category.COMMUNITY),
+        (USERS, {"username": "grafana", "type": "User", "badge": ""}, Category.COMMUNITY),
+        (USERS, {"username": "grafana", "type": "User", "badge": "none"}, Category.COMMUNITY),
+        (USERS, {"username": "grafana", "type": "User", "badge": None}, Category.COMMUNITY),
         (USERS, {**PUBLISHER, "username": "grafana"}, Category.VERIFIED_PUBLISHER),
         (USERS, PUBLISHER, Category.VERIFIED_PUBLISHER),
     ],
@@ -351,7 +355,7 @@ async def test_an_answer_is_read_strictly(hub: DockerHubDouble, bench: Bench, an
 async def test_an_answer_may_say_it_in_other_words(
     hub: DockerHubDouble, bench: Bench, path: str, document: dict[str, Any], category: Category
 ) -> None:
-    """The type may be missing, the name may be in capitals, and an organization among the users has its badge."""
+    """The type may be missing, names may have capitals, and organizations among the users have badges."""
     hub.answers[ORGS] = Answer(status=302, headers={"Location": path})
     hub.answers[path] = json_answer(document)
     answer = await bench.look_up()
@@ -363,7 +367,20 @@ async def test_an_answer_may_say_it_in_other_words(
 @pytest.mark.parametrize(
     ("document", "step"),
     [
-        ({"username": "alice"}, '200, of another namespace, "alice"'),
+        ({"username": "grafana"}, "200, without a type"),
+        ({"orgname": "grafana", "badge": ""}, "200, without a type"),
+        ({}, "200, without a type"),
+        ({"type": "User"}, '200, of another namespace, "None"'),
+        ({"type": "Organization", "badge": ""}, '200, of another namespace, "None"'),
+        ({"username": "alice", "type": "User"}, '200, of another namespace, "alice"'),
+        ({"username": "grafana", "type": "User", "detail": "no"}, "200, with detail in it, as refusals have"),
+        ({"username": "grafana", "type": "User", "error": None}, "200, with error in it, as refusals have"),
+        (
+            {"username": "grafana", "type": "User", "badge": "verified_publisher"},
+            '200, a user with the badge "verified_publisher"',
+        ),
+        ({"username": "grafana", "type": "User", "badge": False}, '200, a user with the badge "False"'),
+        ({"username": "grafana", "type": "User", "badge": []}, '200, a user with the badge "[]"'),
         ({"orgname": "grafana", "type": "User"}, '200, of another namespace, "None"'),
         ({"username": "grafana", "type": "Robot"}, '200, of type "Robot"'),
         (
@@ -372,7 +389,7 @@ async def test_an_answer_may_say_it_in_other_words(
         ),
     ],
 )
-async def test_a_user_is_read_strictly(hub: DockerHubDouble, bench: Bench, document: dict[str, str], step: str) -> None:
+async def test_a_user_is_read_strictly(hub: DockerHubDouble, bench: Bench, document: dict[str, Any], step: str) -> None:
     """Only an answer about this user makes the namespace community."""
     hub.answers[ORGS] = Answer(status=302, headers={"Location": USERS})
     hub.answers[USERS] = json_answer(document)
@@ -416,13 +433,26 @@ async def test_redirects_are_followed_within_docker_hub(
     hub: DockerHubDouble, bench: Bench, location: str, steps: list[str]
 ) -> None:
     """Only to the same namespace at the same place, and three times at most; anything else is a portal's."""
-    user = json_answer({"username": "grafana"})
+    user = json_answer({"username": "grafana", "type": "User"})
     hub.answers[ORGS] = Answer(status=302, headers={"Location": location.format(url=hub.url)})
     hub.answers[USERS] = hub.answers[USERS.rstrip("/")] = user
     answer = await bench.look_up()
 
     assert [step.partition(": ")[2] for step in answer.steps] == [step.format(url=hub.url) for step in steps]
     assert answer.outcome is (Outcome.KNOWN if "200" in answer.steps[-1] else Outcome.FAILED)
+
+
+@pytest.mark.parametrize("location", ["http://[::g]/", "http://a:b/", "/v2/users/\x01", "/" * 70_000])
+async def test_a_redirect_to_what_is_no_url(hub: DockerHubDouble, bench: Bench, location: str) -> None:
+    """A Location that cannot be read is an answer that is of no use: it is not repeated, and no outage."""
+    hub.answers[ORGS] = Answer(status=302, headers={"Location": location})
+    answers = [await bench.look_up() for _ in range(4)]
+
+    assert len(hub.requests) == 4
+    for answer in answers:
+        assert answer.outcome is Outcome.FAILED
+        assert answer.detail.startswith(f'GET {ORGS}: a redirect to what is no URL, "')
+        assert answer.steps == (answer.detail,)
 
 
 async def test_a_connection_is_used_again(hub: DockerHubDouble, bench: Bench) -> None:
@@ -489,6 +519,7 @@ async def test_docker_hub_may_ask_to_wait(
     for answer in (throttled, held_back):
         assert (answer.outcome, answer.retry_at) == (Outcome.FAILED, until)
         assert answer.detail == f"Docker Hub asks to wait until {until:%Y-%m-%dT%H:%M:%SZ}"
+        assert answer.asked
     assert after.outcome is Outcome.KNOWN
     assert len(hub.requests) == 2
 
@@ -536,6 +567,24 @@ async def test_a_budget_that_is_used_up_is_told(hub: DockerHubDouble) -> None:
     assert answer.detail == "Docker Hub is asked as often as it may be until 2026-06-01T00:01:00Z"
     assert answer.retry_at == bench.clock() + timedelta(minutes=1)
     assert len(answer.steps) == 2
+    assert not answer.asked
+
+
+async def test_a_look_up_says_when_docker_hub_is_asked(hub: DockerHubDouble, bench: Bench) -> None:
+    """Waiting for a turn is not yet asking."""
+    asked_by = AskedBy("")
+    bench.budget.observe(0, None)
+    looking = asyncio.ensure_future(bench.source.look_up("grafana", asked_by))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    waiting = asked_by.began_at
+    bench.clock.advance(seconds=1)
+    bench.budget.grant()
+    answer = await looking
+
+    assert waiting is None
+    assert asked_by.began_at is not None
+    assert answer.outcome is Outcome.KNOWN
 
 
 @pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.RESET, Fault.TRUNCATED_JSON, Fault.HANG])
@@ -546,13 +595,13 @@ async def test_an_outage_is_asked_about_seldom(hub: DockerHubDouble, fault: Faul
         with structlog.testing.capture_logs() as logs:
             for _ in range(3):
                 await bench.look_up()
-            asked = len(hub.requests)
+            asked = len(bench.requests)
             held_back = await bench.look_up()
             bench.clock.advance(seconds=8)
             await bench.look_up()
-            again = len(hub.requests)
+            again = len(bench.requests)
             longer = await bench.look_up()
-            hub.fault, bench.source._timeout = None, SOON
+            hub.fault, bench.source._sender._timeout = None, SOON
             bench.clock.advance(seconds=16)
             answers = [await bench.look_up(namespace) for namespace in ("grafana", "fluent")]
 
@@ -560,6 +609,7 @@ async def test_an_outage_is_asked_about_seldom(hub: DockerHubDouble, fault: Faul
     assert held_back.detail == "Docker Hub does not answer, and is asked again from 2026-06-01T00:00:08Z on"
     assert held_back.retry_at is not None
     assert (held_back.outcome, held_back.steps) == (Outcome.FAILED, ())
+    assert held_back.asked
     assert longer.retry_at == held_back.retry_at + timedelta(seconds=16)
     assert [answer.outcome for answer in answers] == [Outcome.KNOWN] * 2
     assert [entry["event"] for entry in logs] == [
@@ -579,6 +629,7 @@ async def test_one_look_up_tries_for_all(hub: DockerHubDouble, bench: Bench) -> 
     await hub.until_requested(10)
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
+    bench.clock.advance(seconds=16)
     trying = asyncio.ensure_future(bench.look_up())
     await hub.until_requested(11)
     other = await bench.look_up("fluent")
@@ -587,6 +638,34 @@ async def test_one_look_up_tries_for_all(hub: DockerHubDouble, bench: Bench) -> 
     assert (await trying).outcome is Outcome.KNOWN
     assert other.detail == "Docker Hub does not answer, and another look-up tries whether it does again"
     assert (await bench.look_up("fluent")).outcome is Outcome.KNOWN
+
+
+async def test_a_look_up_that_waited_in_vain_is_an_outage(hub: DockerHubDouble, bench: Bench) -> None:
+    """Look-ups that are cancelled while Docker Hub hangs count like those that it did not answer in time."""
+    hub.fault = Fault.HANG
+    for count in range(3):
+        looking = asyncio.ensure_future(bench.look_up())
+        await hub.until_requested(count + 1)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+    held_back = await bench.look_up()
+
+    assert held_back.detail == "Docker Hub does not answer, and is asked again from 2026-06-01T00:00:08Z on"
+    assert len(hub.requests) == 3
+
+
+async def test_a_look_up_that_did_not_ask_is_no_outage(hub: DockerHubDouble, bench: Bench) -> None:
+    """Look-ups that are cancelled while they wait for their turn say nothing about Docker Hub."""
+    bench.budget.observe(0, None)
+    for _ in range(3):
+        looking = asyncio.ensure_future(bench.source.look_up("grafana", AskedBy("")))
+        for _ in range(4):
+            await asyncio.sleep(0)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+
+    assert hub.requests == []
+    assert (await bench.look_up()).outcome is Outcome.KNOWN
 
 
 @pytest.mark.parametrize("fault", [Fault.NOT_FOUND_STORM, Fault.ORGS_NOT_FOUND, Fault.HTML_PAGE, Fault.BOT_WALL])
@@ -601,8 +680,11 @@ async def test_an_answer_is_no_outage(hub: DockerHubDouble, bench: Bench, fault:
 
 
 @pytest.mark.parametrize("namespace", ["grafana", "alice"])
-async def test_a_look_up_may_be_cancelled(hub: DockerHubDouble, bench: Bench, namespace: str) -> None:
+async def test_a_look_up_may_be_cancelled(
+    hub: DockerHubDouble, bench: Bench, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whenever a look-up is given up, nothing stays behind in the pool of connections that would grow for ever."""
+    monkeypatch.setattr(circuit, "OUTAGES_BEFORE_CIRCUIT", 1000)
     hub.remaining = None
     for passes in range(60):
         looking = [asyncio.ensure_future(bench.look_up(namespace)) for _ in range(5)]
@@ -613,10 +695,10 @@ async def test_a_look_up_may_be_cancelled(hub: DockerHubDouble, bench: Bench, na
         await asyncio.gather(*looking, return_exceptions=True)
     answer = await bench.look_up(namespace)
     async with asyncio.timeout(SOON):
-        await asyncio.gather(*bench.source._exchanges)
+        await asyncio.gather(*bench.source._sender._exchanges)
 
     assert answer.outcome is Outcome.KNOWN
-    pool: Any = bench.source._client._transport
+    pool: Any = bench.source._sender._client._transport
     assert pool._pool._requests == []
     assert all(connection.is_idle() for connection in pool._pool.connections)
 
@@ -726,6 +808,64 @@ async def test_tokens_that_are_always_refused(hub: DockerHubDouble) -> None:
     assert first.steps == (f'GET {ORGS}: 401, "Token is expired"', ANSWERED)
     assert second.steps == (ANSWERED,)
     assert "authorization" not in hub.requests[-1].headers
+
+
+async def test_an_account_may_be_forbidden_what_anybody_may(
+    hub: DockerHubDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the account gets 403, the look-up is made as anybody, and that is logged once for all look-ups."""
+    _forbid_the_account(hub, monkeypatch)
+    async with signing_in(hub) as bench:
+        with structlog.testing.capture_logs() as logs:
+            first, second, user = [await bench.look_up(namespace) for namespace in ("grafana", "grafana", "alice")]
+
+    forbidden = f'GET {ORGS}: 403, "access denied"'
+    assert first.steps == (SIGNED_IN, forbidden, ANSWERED)
+    assert second.steps == (forbidden, ANSWERED)
+    assert [step.partition(": ")[2] for step in user.steps] == [
+        '403, "access denied"',
+        "302, to /v2/users/alice/",
+        "200, a user's namespace",
+    ]
+    assert [(entry["event"], entry["username"], entry["problem"]) for entry in logs] == [
+        ("docker hub forbids the account what is then asked as anybody", "acmebot", forbidden)
+    ]
+
+
+async def test_a_new_token_may_be_forbidden_too(hub: DockerHubDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an expired token and a forbidden one, the look-up is still made as anybody."""
+    async with signing_in(hub) as bench:
+        await bench.look_up()
+        bench.clock.advance(minutes=10)
+        hub.expire_tokens()
+        _forbid_the_account(hub, monkeypatch)
+        answer = await bench.look_up()
+
+    assert answer.steps == (
+        f'GET {ORGS}: 401, "Token is expired"', SIGNED_IN, f'GET {ORGS}: 403, "access denied"', ANSWERED
+    )  # fmt: skip
+
+
+async def test_who_is_forbidden_as_anybody_is_forbidden(hub: DockerHubDouble) -> None:
+    """A 403 that everybody gets is asked once more as anybody, and then said."""
+    hub.answers[ORGS] = json_answer({"message": "access denied"}, 403)
+    async with signing_in(hub) as bench:
+        answer = await bench.look_up()
+
+    assert answer.steps == (SIGNED_IN, *[f'GET {ORGS}: 403, "access denied"'] * 2)
+    assert answer.outcome is Outcome.FAILED
+
+
+def _forbid_the_account(hub: DockerHubDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer 403 to whoever sends a good token."""
+    answered = hub._answer
+
+    def answer(request: Request, body: bytes) -> Answer:
+        found = answered(request, body)
+        forbidden = "authorization" in request.headers and found.status != HTTPStatus.UNAUTHORIZED
+        return json_answer({"message": "access denied"}, 403) if forbidden else found
+
+    monkeypatch.setattr(hub, "_answer", answer)
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,20 @@ async def test_what_is_not_pinned_is_told(serve: Serve, organization: str, sente
         assert (told.code, told.reason, told.message) == ("NOT_FOUND", "CATEGORY_PIN_NOT_FOUND", sentence)
 
 
+async def test_a_pin_is_taken_back_as_it_was_set(serve: Serve) -> None:
+    """Whoever writes docker.io/ before the name on the way in may do so on the way out, or may not."""
+    spellings = ("docker.io/someuser", "someuser")
+    async with serve() as service:
+        left = []
+        for put in spellings:
+            for taken_back in spellings:
+                await call(service, "PutCategoryPin", pin=pinned(put, "acme"))
+                await call(service, "DeleteCategoryPin", name=taken_back, organization="acme")
+                left.append(len((await call(service, "ListCategoryPins")).pins))
+
+        assert left == [0] * 4
+
+
 async def listed(service: Service, **fields: Any) -> list[list[tuple[str, str]]]:
     """The pages of a list, two pins each."""
     pages: list[list[tuple[str, str]]] = []

@@ -82,13 +82,15 @@ async def hub_with(
     changes: list[None] = []
     source, clock, lasting = ScriptedSource(), clock or Clock(), lasting or MemoryCategoryKnowledge()
     registry = CollectorRegistry()
+    cache = BoundedMemoryCache(entries)
     remembered = RememberedSource(
         source,
-        memory=CachedCategories("memory", BoundedMemoryCache(entries)),
+        memory=CachedCategories("memory", cache),
         shared=shared or [],
         lasting=lasting,
         lifetimes=LIFETIMES,
         on_change=lambda: changes.append(None),
+        has_evicted=lambda: cache.has_evicted,
         metrics=CategoryMetrics(registry),
         random=Random(7),
         clock=clock,
@@ -544,7 +546,7 @@ async def test_what_was_evicted_and_has_changed_is_noticed() -> None:
         found = await one.find("grafana")
 
     assert summary(found) == ("community", False)
-    assert len(one.changes) == 1
+    assert one.changes
 
 
 async def test_an_outage_is_logged_once(hub: Hub) -> None:
@@ -589,3 +591,192 @@ async def test_a_source_that_breaks_breaks_no_decision(hub: Hub, monkeypatch: py
 
     assert (finding.outcome, finding.detail) == (Outcome.FAILED, "an error of pullgate's own, which is in its log")
     assert {entry["event"] for entry in logs} >= {"a look-up broke", "category memory broken"}
+
+
+class SlowMemory(MemoryCategoryKnowledge):
+    """A database that answers when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+        self.asked = 0
+
+    async def get(self, source: str, namespace: str) -> Remembered | None:
+        """What is remembered, in its own time."""
+        self.asked += 1
+        await self.go_on.wait()
+        return await super().get(source, namespace)
+
+
+async def known_before(lasting: MemoryCategoryKnowledge, clock: Clock) -> None:
+    """Let the database know a publisher since an hour."""
+    word = Remembered(Category.VERIFIED_PUBLISHER, None, "badge", clock.now - timedelta(hours=1))
+    await lasting.put("scripted", "grafana", word, 60)
+
+
+async def test_a_slow_database_loses_no_category_to_a_false_404() -> None:
+    """A source that says that nothing is there is not believed before the database has said what it knows."""
+    lasting, clock = SlowMemory(), Clock()
+    await known_before(lasting, clock)
+    async with hub_with(lasting=lasting, clock=clock) as hub:
+        early = await hub.find(wait=AT_ONCE)
+        lasting.go_on.set()
+        await hub.settled()
+        late = await hub.find()
+
+    assert (early.outcome, summary(late)) == (Outcome.FAILED, ("verified publisher", False))
+
+
+async def test_nothing_is_absent_while_the_database_is_away() -> None:
+    """What the source does not know is asked for again, and not remembered as unknown, until the database can say."""
+    lasting, clock = MemoryCategoryKnowledge(), Clock()
+    await known_before(lasting, clock)
+    lasting.available = False
+    async with hub_with(clock=clock, lasting=lasting) as hub:
+        away = await hub.find()
+        lasting.available = True
+        clock.now += timedelta(seconds=10)
+        back = await hub.find()
+
+    assert (away.outcome, summary(back)) == (Outcome.FAILED, ("verified publisher", False))
+
+
+async def test_a_known_category_goes_before_a_shared_unknown() -> None:
+    """That another server found nothing, and shares it, hides nothing that the database knows."""
+    shared, lasting, clock = CachedCategories("shared", BoundedMemoryCache(10)), MemoryCategoryKnowledge(), Clock()
+    await known_before(lasting, clock)
+    await shared.put("scripted", "grafana", Remembered(Category.UNKNOWN, None, "none", clock.now), 60)
+    async with hub_with(shared=[shared], lasting=lasting, clock=clock) as hub:
+        found = await hub.find()
+
+    assert summary(found) == ("verified publisher", False)
+
+
+async def test_what_the_database_learnt_goes_before_a_memory_that_was_away() -> None:
+    """A Redis that comes back with an older word undoes no change."""
+    shared, lasting, clock = CachedCategories("shared", BoundedMemoryCache(10)), MemoryCategoryKnowledge(), Clock()
+    old = Remembered(Category.VERIFIED_PUBLISHER, None, "badge", clock.now - timedelta(hours=1))
+    await shared.put("scripted", "grafana", old, 60)
+    await lasting.put("scripted", "grafana", Remembered(Category.COMMUNITY, None, "none", clock.now), 60)
+    async with hub_with(shared=[shared], lasting=lasting, clock=clock) as hub:
+        found = await hub.find()
+
+    assert summary(found) == ("community", False)
+
+
+async def test_a_database_that_hangs_keeps_nobody_from_the_source() -> None:
+    """Docker Hub is asked though the database has not answered, and its word is used."""
+    async with hub_with(lasting=SlowMemory()) as hub:
+        hub.source.answers["grafana"] = PUBLISHER
+        found = await hub.find()
+
+    assert summary(found) == ("verified publisher", False)
+
+
+@pytest.mark.parametrize("year", [2027, 9999])
+async def test_a_word_of_the_future_is_not_believed(year: int) -> None:
+    """What a server with a wrong clock has written is asked for anew, and replaced."""
+    clock = Clock()
+    lasting, shared = MemoryCategoryKnowledge(clock), CachedCategories("shared", BoundedMemoryCache(10))
+    word = Remembered(Category.VERIFIED_PUBLISHER, None, "badge", clock.now.replace(year=year))
+    for memory in (lasting, shared):
+        await memory.put("scripted", "grafana", word, 60)
+    async with hub_with(shared=[shared], lasting=lasting, clock=clock) as hub:
+        hub.source.answers["grafana"] = COMMUNITY
+        found = await hub.find()
+        await hub.settled()
+        written = await lasting.get("scripted", "grafana")
+
+    assert summary(found) == ("community", False)
+    assert written is not None
+    assert written.category is Category.COMMUNITY
+
+
+async def test_a_refresh_in_vain_tells_what_goes_on(hub: Hub) -> None:
+    """Where the source does not answer a refresh in time, what is known is told, and that it is not new."""
+    hub.source.answers["grafana"] = PUBLISHER
+    await hub.find()
+    hub.source.hold()
+    finding = await hub.remembered.refresh("grafana", "acme", 0.01)
+
+    assert (finding.outcome, summary(finding)) == (Outcome.FAILED, ("verified publisher", False))
+    assert finding.detail == "has not answered yet; the look-up goes on"
+
+
+async def test_a_refresh_does_not_make_do_with_an_earlier_question(hub: Hub) -> None:
+    """Who wants a category anew has it asked for after that, also where a look-up is under way."""
+    hub.source.answers["grafana"] = PUBLISHER
+    hub.source.hold()
+    first = asyncio.ensure_future(hub.find())
+    await hub.source.until_asked(1)
+    refreshing = asyncio.ensure_future(hub.remembered.refresh("grafana", "acme", SOON))
+    await asyncio.sleep(0)
+    hub.source.let_go()
+    await asyncio.gather(first, refreshing)
+
+    assert hub.source.asked == ["grafana", "grafana"]
+
+
+async def test_what_was_unknown_and_becomes_known_reaches_every_server() -> None:
+    """A server that remembers a namespace as unknown hears of the first word that another one gets."""
+    lasting, clock = MemoryCategoryKnowledge(), Clock()
+    async with hub_with(lasting=lasting, clock=clock) as one, hub_with(lasting=lasting, clock=clock) as two:
+        unknown = summary(await two.find())
+        one.source.answers["grafana"] = PUBLISHER
+        await one.find()
+        await one.settled()
+        await two.remembered.follow()
+        known = summary(await two.find())
+
+    assert (unknown, known) == (("unknown", False), ("verified publisher", False))
+    assert len(two.changes) == 1
+
+
+async def test_a_late_write_learns_what_was_written_before() -> None:
+    """What could not be written gives way to what another server has learnt later, here too."""
+    lasting, clock = MemoryCategoryKnowledge(), Clock()
+    async with hub_with(lasting=lasting, clock=clock) as hub:
+        hub.source.answers["grafana"] = PUBLISHER
+        lasting.available = False
+        await hub.find()
+        await hub.settled()
+        lasting.available = True
+        later = Remembered(Category.COMMUNITY, None, "none", clock.now + timedelta(seconds=1))
+        await lasting.put("scripted", "grafana", later, 60)
+        hub.remembered._seen = await lasting.newest_change()
+        await hub.remembered.follow()
+        found = await hub.find()
+
+    assert summary(found) == ("community", False)
+
+
+async def test_waiting_for_ones_own_budget_is_no_trouble_of_the_source(hub: Hub) -> None:
+    """A look-up that did not get its turn says nothing about the source: no log, and others wait for it as ever."""
+    kept_back = SourceAnswer(outcome=Outcome.FAILED, detail="asked as often as it may be", asked=False)
+    hub.source.answers |= {"a": kept_back, "grafana": PUBLISHER}
+    with structlog.testing.capture_logs() as logs:
+        await hub.find("a")
+        found = await hub.remembered.find("grafana", "acme", SOON, known_elsewhere=True)
+
+    assert logs == []
+    assert summary(found) == ("verified publisher", False)
+
+
+async def test_what_was_learnt_last_is_written_before_the_end() -> None:
+    """A stop right after an answer forgets nothing of it."""
+    lasting = MemoryCategoryKnowledge()
+    async with hub_with(lasting=lasting) as hub:
+        hub.source.answers["grafana"] = PUBLISHER
+        await hub.find()
+
+    assert await lasting.get("scripted", "grafana") is not None
+
+
+async def test_what_is_too_old_is_not_listed(hub: Hub) -> None:
+    """Pages leave out what may no longer be used, and are full all the same."""
+    old = Remembered(Category.OFFICIAL, None, "old", hub.clock.now - timedelta(days=30))
+    new = Remembered(Category.OFFICIAL, None, "new", hub.clock.now)
+    for name, word in {"a": old, "b": old, "c": new, "d": old, "e": new}.items():
+        await hub.lasting.put("scripted", name, word, 60)
+
+    assert [name for name, _ in await hub.remembered.page("", 2)] == ["c", "e"]

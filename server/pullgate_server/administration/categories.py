@@ -9,8 +9,7 @@ from pullgate_policy import CategoryEvidence, HubRepository
 from pullgate_policy.category_lookup import CategoryLookup, KnownCategory, LookupStep, Outcome
 from pullgate_policy.decision import known_without_sources
 from pullgate_policy.errors import shown
-from pullgate_policy.names import hub_name
-from pullgate_policy.reference import DOCKER_HUB
+from pullgate_policy.names import hub_name, without_docker_hub
 from pullgate_server.administration.paging import page_size
 from pullgate_server.categories.catalogue import Catalogue
 from pullgate_server.categories.chain import Categories
@@ -90,7 +89,7 @@ class CategoryAdministration:
 
 def _repository(index: int, name: str) -> HubRepository:
     """The repository, or a namespace as one, that is asked about."""
-    name = name.removeprefix(f"{DOCKER_HUB}/")
+    name = without_docker_hub(name)
     try:
         return HubRepository(hub_name(name))
     except ValueError as error:

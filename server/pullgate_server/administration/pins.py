@@ -5,6 +5,7 @@ from datetime import datetime
 
 import structlog
 
+from pullgate_policy.names import without_docker_hub
 from pullgate_policy.pins import CategoryPin
 from pullgate_server.administration.authoring import WriteCall
 from pullgate_server.administration.paging import page_of_names
@@ -47,6 +48,7 @@ class PinAdministration:
 
     async def delete(self, call: WriteCall, organization: str, name: str) -> int:
         """Take a pin back; raises CategoryPinNotFoundError; returns the revision."""
+        name = without_docker_hub(name)
 
         def gone(current: CategoryPin | None) -> None:
             if current is None:

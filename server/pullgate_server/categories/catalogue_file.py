@@ -14,7 +14,10 @@ log = structlog.get_logger()
 
 
 class CatalogueFile:
-    """Reads the file when it changes. A file that cannot be read leaves the former entries in force, and is logged."""
+    """Reads the file when it changes. A file that is gone or wrong leaves the former entries in force, and is logged.
+
+    So it is in the moment between a delete and a write. What empties the catalogue is a file with an empty list.
+    """
 
     def __init__(
         self,
@@ -26,34 +29,48 @@ class CatalogueFile:
         self._catalogue = catalogue
         self._on_change = on_change
         self._seen: tuple[int, int, int] | None = None
+        self._gone = False
 
     def load(self) -> None:
         """Take in the file as it is; a missing one has no entries. Raises InvalidCatalogueError and OSError."""
-        self._seen = self._state()
-        self._take(read_catalogue(self._path) if self._seen else ())
+        try:
+            state = self._state()
+        except FileNotFoundError:
+            return
+        self._take(read_catalogue(self._path))
+        self._seen = state
 
     async def look(self) -> None:
-        """Take in the file if it has changed since."""
+        """Take in the file if it has changed since, or is there again."""
+        try:
+            await self._look()
+        except OSError as error:
+            # Where there has been none since the start, none is missed.
+            if self._seen is None and isinstance(error, FileNotFoundError):
+                return
+            if not self._gone:
+                log.error("catalogue gone, the former entries hold", file=str(self._path), problem=str(error))
+            # Whatever is found next is read, also the same file that was moved back or can be read again.
+            self._seen, self._gone = None, True
+
+    async def _look(self) -> None:
         state = self._state()
         if state == self._seen:
             return
-        self._seen = state
         try:
             # A long one takes seconds to read, and decisions go on meanwhile.
-            self._take(await asyncio.to_thread(read_catalogue, self._path) if state else ())
-        except (InvalidCatalogueError, OSError) as error:
+            entries = await asyncio.to_thread(read_catalogue, self._path)
+        except InvalidCatalogueError as error:
             log.error("catalogue refused, the former entries hold", file=str(self._path), problem=str(error))
-            return
-        self._on_change()
+        else:
+            self._take(entries)
+            self._on_change()
+        self._seen, self._gone = state, False
 
     def _take(self, entries: Sequence[CatalogueEntry]) -> None:
         self._catalogue.replace(entries)
-        if self._seen:
-            log.info("catalogue read", file=str(self._path), entries=len(entries))
+        log.info("catalogue read", file=str(self._path), entries=len(entries))
 
-    def _state(self) -> tuple[int, int, int] | None:
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return None
+    def _state(self) -> tuple[int, int, int]:
+        status = self._path.stat()
         return status.st_mtime_ns, status.st_size, status.st_ino

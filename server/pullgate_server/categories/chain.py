@@ -99,13 +99,12 @@ class Categories:
         )
 
     def _found(self, evidence: CategoryEvidence, steps: Sequence[SourceFinding]) -> CategoryFinding:
-        now = self._clock()
-        # One who could not be asked would be believed more: soon it may answer.
-        recheck = [now + REFRESHING if step.outcome is Outcome.FAILED else step.recheck_at for step in steps]
+        # One who could not be asked would be believed more, and may answer soon.
+        soon = self._clock() + REFRESHING
         return CategoryFinding(
             evidence=evidence,
-            changes_at=min((step.changes_at for step in steps if step.outcome is not Outcome.FAILED), default=now),
-            recheck_at=min(recheck),
+            changes_at=min(soon if step.outcome is Outcome.FAILED else step.changes_at for step in steps),
+            recheck_at=min(soon if step.outcome is Outcome.FAILED else step.recheck_at for step in steps),
             steps=tuple(steps),
         )
 

@@ -2,6 +2,7 @@
 
 import enum
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -61,6 +62,20 @@ class Lifetimes:
     unknown: timedelta
     max_stale: timedelta
     salt: int
+
+    def believed(self, namespace: str, words: Iterable[Remembered | None], now: datetime) -> Remembered | None:
+        """Of several memories' words on a namespace the one that counts.
+
+        The latest; but a category that may still be used goes before any word that nothing is known, because throttled
+        clients are told that too. What is dated in the future is nobody's word.
+        """
+        said = [word for word in words if word is not None and not word.is_of_the_future(now)]
+        known = [word for word in said if self.is_usable_category(namespace, word, now)]
+        return max(known or said, key=lambda word: word.checked_at, default=None)
+
+    def is_usable_category(self, namespace: str, word: Remembered, now: datetime) -> bool:
+        """Whether it tells a category, and may still be used."""
+        return word.category is not Category.UNKNOWN and now < self.span(namespace, word).usable_until
 
     def span(self, namespace: str, remembered: Remembered) -> Span:
         """The moments of what is remembered of a namespace."""

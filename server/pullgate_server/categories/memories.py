@@ -21,6 +21,8 @@ log = structlog.get_logger()
 REDIS_TIMEOUT_SECONDS = 0.2
 """Redis is asked before Docker Hub because it is quicker. When it is not, it is not waited for."""
 
+REDIS_CONNECTIONS = 16
+
 _FORMAT = 1
 """Of keys and values; another one is for whoever changes either."""
 
@@ -32,6 +34,9 @@ class BoundedMemoryCache(SimpleMemoryCache):  # type: ignore[misc]
 
     Args:
         on_evict: called for each entry that goes for want of room.
+
+    Attributes:
+        has_evicted: whether any did.
     """
 
     def __init__(self, max_entries: int, on_evict: Callable[[], None] = lambda: None) -> None:
@@ -40,6 +45,7 @@ class BoundedMemoryCache(SimpleMemoryCache):  # type: ignore[misc]
         self._cache: OrderedDict[str, Any] = OrderedDict()
         self._max_entries = max_entries
         self._on_evict = on_evict
+        self.has_evicted = False
 
     def __len__(self) -> int:
         return len(self._cache)
@@ -62,6 +68,7 @@ class BoundedMemoryCache(SimpleMemoryCache):  # type: ignore[misc]
         self._cache.move_to_end(key)
         while len(self._cache) > self._max_entries:
             self._cache.popitem(last=False)
+            self.has_evicted = True
             self._on_evict()
         return True
 
@@ -162,13 +169,15 @@ def redis_categories(url: str) -> CachedCategories:
     """The memory in a Redis (`redis://`, `rediss://`, `unix://`); connects when it is used; raises StartupError."""
     # Imported here because most servers do without, and would pay for it at every start.
     from aiocache import RedisCache
-    from redis.asyncio import Redis
+    from redis.asyncio import BlockingConnectionPool, Redis
     from redis.exceptions import RedisError
 
     try:
-        client: Redis = Redis.from_url(url)
+        # Who asks for many names at once waits for connections rather than opening one for each.
+        pool = BlockingConnectionPool.from_url(url, max_connections=REDIS_CONNECTIONS, timeout=None)
     except ValueError as error:
         raise StartupError(f"--cache is not a Redis URL that can be used ({error})") from error
+    client: Redis = Redis.from_pool(pool)
     cache = RedisCache(serializer=RememberedJson(), timeout=REDIS_TIMEOUT_SECONDS)
     # aiocache's own constructor knows neither users nor sockets; nothing has connected yet.
     cache.client = client

@@ -4,6 +4,7 @@ Badges belong to namespaces, so sources are asked about namespaces. The catalogu
 looked up where it lies (catalogue.py).
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ class SourceAnswer:
         detail: why it does not know, or could not answer.
         steps: what was done to find out, each in a sentence, such as "GET /v2/orgs/grafana/: 200, badge open_source".
         retry_at: with FAILED: before this moment asking again is of no use; None where nothing is said.
+        asked: whether the source itself was asked; False where only our own budget kept the question back.
     """
 
     outcome: Outcome
@@ -31,6 +33,7 @@ class SourceAnswer:
     detail: str = ""
     steps: tuple[str, ...] = ()
     retry_at: datetime | None = None
+    asked: bool = True
 
 
 class AskedBy:
@@ -38,10 +41,15 @@ class AskedBy:
 
     More may join while the look-up waits for its turn. Work in the background is on behalf of nobody, which is the
     empty name.
+
+    Attributes:
+        names: the organizations.
+        began_at: when the source began to ask, by the clock of the event loop; None while the look-up waits its turn.
     """
 
     def __init__(self, name: str) -> None:
         self.names = [name]
+        self.began_at: float | None = None
         self._on_join: list[Callable[[str], None]] = []
 
     def join(self, name: str) -> None:
@@ -50,6 +58,10 @@ class AskedBy:
             self.names.append(name)
             for callback in self._on_join:
                 callback(name)
+
+    def begin(self) -> None:
+        """Note that the source asks now."""
+        self.began_at = asyncio.get_running_loop().time()
 
     def call_on_join(self, callback: Callable[[str], None]) -> None:
         """Call `callback` with the name of each who joins from now on."""

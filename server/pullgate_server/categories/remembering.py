@@ -45,6 +45,20 @@ REFRESHING = timedelta(seconds=1)
 RETRY = timedelta(seconds=30)
 """About when a refresh that failed is tried again."""
 
+RECALL_PATIENCE = 0.1
+"""Seconds after which the source is asked though shared memories have not answered."""
+
+SLOW_SECONDS = 0.1
+"""A source that has not answered for so long while somebody waited in vain is in trouble."""
+
+CLOSING_SECONDS = 2.0
+
+BACKGROUND = ""
+"""On whose behalf what is in use is refreshed."""
+
+MAX_UNWRITTEN = 100_000
+"""Namespaces that wait for the lasting memory to be back."""
+
 MAX_CHANGES = 1000
 """Changes that other servers made that are taken in at a time."""
 
@@ -83,6 +97,18 @@ class _Learnt:
     answer: SourceAnswer | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Recalled:
+    """What all memories together say.
+
+    Attributes:
+        is_complete: whether the lasting one could be asked.
+    """
+
+    remembered: Remembered | None
+    is_complete: bool
+
+
 _TOO_MANY = _Learnt(
     None,
     SourceAnswer(outcome=Outcome.FAILED, detail=f"{MAX_FLIGHTS} other look-ups are under way for this organization"),
@@ -97,6 +123,7 @@ class RememberedSource:
         shared: asked in this order when this process remembers nothing fresh, the quickest first.
         lasting: what survives restarts; the last of those that are asked.
         on_change: called when something else is known of a namespace than was known before.
+        has_evicted: whether the memory in this process has forgotten anything for want of room.
     """
 
     def __init__(
@@ -108,6 +135,7 @@ class RememberedSource:
         lasting: CategoryKnowledge,
         lifetimes: Lifetimes,
         on_change: Callable[[], None],
+        has_evicted: Callable[[], bool],
         metrics: CategoryMetrics,
         random: Random,
         clock: Clock,
@@ -117,10 +145,11 @@ class RememberedSource:
         self._lasting = lasting
         self._lifetimes = lifetimes
         self._on_change = on_change
+        self._has_evicted = has_evicted
         self._metrics = metrics
         self._random = random
         self._clock = clock
-        self._recalls: SingleFlight[str, Remembered | None] = SingleFlight()
+        self._recalls: SingleFlight[str, _Recalled] = SingleFlight()
         self._flights: SingleFlight[str, _Learnt] = SingleFlight()
         self._asked_by: dict[str, AskedBy] = {}
         self._open: Counter[str] = Counter()
@@ -157,18 +186,21 @@ class RememberedSource:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
-        remembered = await self._remembered(namespace, wait)
+        remembered = await self._remembered(namespace, min(wait, RECALL_PATIENCE))
         if remembered is not None:
             age = self._lifetimes.span(namespace, remembered).age(self._clock())
             if age is Age.FRESH or (age is not Age.TOO_OLD and not self._may_ask(namespace)):
                 return self._use(namespace, remembered)
-            if age is not Age.TOO_OLD:
+            if age is Age.DUE:
+                self._look_up(namespace, BACKGROUND)
+                return self._use(namespace, remembered)
+            if age is Age.STALE:
                 # What is refreshed already, or cannot be, is not waited for: what is known is given as quickly as ever.
                 first = namespace not in self._flights
                 flight = self._look_up(namespace, asked_by)
-                if flight is None or age is Age.DUE or not first or self._in_trouble:
+                if flight is None or not first or self._in_trouble:
                     return self._use(namespace, remembered)
-                learnt = await self._landed(flight, deadline - loop.time())
+                learnt = await self._landed(namespace, flight, deadline - loop.time())
                 return self._use(namespace, (learnt and learnt.remembered) or remembered, looked_up=learnt)
         if known_elsewhere and self._in_trouble:
             deadline = loop.time()
@@ -177,32 +209,48 @@ class RememberedSource:
     async def refresh(self, namespace: str, asked_by: str, wait: float) -> SourceFinding:
         """Ask the source itself, whatever is remembered, and tell what is known then.
 
-        FAILED with evidence means that the source could not be asked, and that what was known goes on.
+        FAILED with evidence means that the source has not said anything new, and that what was known goes on.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
-        await self._remembered(namespace, wait)
+        remembered = await self._remembered(namespace, wait)
+        if namespace in self._flights:
+            # One that began before somebody wanted it anew.
+            await self._flights.join(namespace, lambda: self._fly(namespace)).landed(deadline - loop.time())
         flight = self._look_up(namespace, asked_by, anew=True)
-        learnt = _TOO_MANY if flight is None else await self._landed(flight, deadline - loop.time())
-        finding = self._outcome(namespace, learnt)
-        if learnt is None or learnt.answer is None or learnt.answer.outcome is not Outcome.FAILED:
-            return finding
-        # What was known goes on, and whoever wanted it anew has to know that it is not.
-        return replace(finding, outcome=Outcome.FAILED, detail=learnt.answer.detail)
+        learnt = _TOO_MANY if flight is None else await self._landed(namespace, flight, deadline - loop.time())
+        answer = None if learnt is None else learnt.answer
+        if learnt is not None and learnt.remembered is not None and (answer is None or answer.outcome is Outcome.KNOWN):
+            return self._use(namespace, learnt.remembered, looked_up=learnt)
+        failed = self._outcome(namespace, learnt)
+        now = self._clock()
+        if remembered is None or not self._lifetimes.is_usable_category(namespace, remembered, now):
+            return failed
+        known = self._use(namespace, remembered)
+        detail = answer.detail if answer is not None else failed.detail
+        actions = () if answer is None else answer.steps
+        return replace(known, outcome=Outcome.FAILED, detail=detail, actions=actions)
 
     async def page(self, after: str, limit: int) -> Sequence[tuple[str, CategoryEvidence]]:
         """What is known of at most `limit` namespaces after `after`, in their order; raises StoreUnavailableError.
 
-        As the lasting memory has it, which may be moments behind.
+        As the lasting memory has it, which may be moments behind. What is too old to be used is left out.
         """
         now = self._clock()
-        known = []
-        for item in await self._lasting.page(self.identity, after, limit):
-            span = self._lifetimes.span(item.namespace, item.remembered)
-            next_look = self._next_look(item.namespace, span)
-            evidence = self._evidence(item.remembered, next_look, stale=now >= span.fresh_until)
-            known.append((item.namespace, evidence))
-        return known
+        known: list[tuple[str, CategoryEvidence]] = []
+        while len(known) < limit:
+            page = await self._lasting.page(self.identity, after, limit)
+            for item in page:
+                if self._lifetimes.is_usable_category(item.namespace, item.remembered, now):
+                    span = self._lifetimes.span(item.namespace, item.remembered)
+                    evidence = self._evidence(
+                        item.remembered, self._next_look(item.namespace, span, now), stale=now >= span.fresh_until
+                    )
+                    known.append((item.namespace, evidence))
+            if len(page) < limit:
+                break
+            after = page[-1].namespace
+        return known[:limit]
 
     async def follow(self) -> None:
         """Take in what other servers have learnt, and write what could not be written.
@@ -214,9 +262,11 @@ class RememberedSource:
             await self._follow()
 
     async def forget(self) -> None:
-        """Let the lasting memory forget what is too old to be used."""
+        """Let the lasting memory forget what is too old to be used, and this process what has no use any more."""
+        now = self._clock()
+        self._retry_at = {name: moment for name, moment in self._retry_at.items() if moment > now}
         with suppress(RetryableError):
-            await self._lasting.forget(self._clock() - self._lifetimes.known - self._lifetimes.max_stale)
+            await self._lasting.forget(now - self._lifetimes.known - self._lifetimes.max_stale)
 
     async def _follow(self) -> None:
         newest = await self._lasting.newest_change()
@@ -236,15 +286,21 @@ class RememberedSource:
             await self._lasting.put(self.identity, namespace, remembered, self._keep_for(namespace, remembered))
             if self._unwritten.get(namespace) is remembered:
                 del self._unwritten[namespace]
+            # Another server may have learnt something later meanwhile, which then stays.
+            there = await self._lasting.get(self.identity, namespace)
+            if there is not None:
+                await self._take_in(namespace, there)
 
     async def settled(self) -> None:
         """Wait until what was learnt so far is told to the memories that servers share."""
         await asyncio.gather(*self._background)
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way, and wait a little for what was learnt to be written."""
         await self._flights.close()
         await self._recalls.close()
+        if self._background:
+            await asyncio.wait(self._background, timeout=CLOSING_SECONDS)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -263,7 +319,7 @@ class RememberedSource:
         known = remembered.category is not Category.UNKNOWN
         actions = () if looked_up is None or looked_up.answer is None else looked_up.answer.steps
         self._count("looked_up" if actions and not stale else "stale" if stale else "fresh" if known else "absent")
-        next_look = self._next_look(namespace, span)
+        next_look = self._next_look(namespace, span, now)
         changes_at = span.usable_until if stale else span.fresh_until
         return SourceFinding(
             source=self.name,
@@ -286,8 +342,9 @@ class RememberedSource:
             refresh_at=next_look,
         )
 
-    def _next_look(self, namespace: str, span: Span) -> datetime:
-        return max(span.refresh_at, self._retry_at.get(namespace, span.refresh_at))
+    def _next_look(self, namespace: str, span: Span, now: datetime) -> datetime:
+        """When the source is asked again: at the earliest now, where that is under way."""
+        return max(span.refresh_at, self._retry_at.get(namespace, span.refresh_at), now)
 
     def _count(self, answer: str) -> None:
         """Count what a question was answered from. Counters are looked up once, because questions are many."""
@@ -295,9 +352,6 @@ class RememberedSource:
         if counter is None:
             counter = self._counters[answer] = self._metrics.questions.labels(self.name, answer)
         counter.inc()
-
-    def _is_fresh(self, namespace: str, remembered: Remembered) -> bool:
-        return self._lifetimes.span(namespace, remembered).age(self._clock()) is Age.FRESH
 
     def _may_ask(self, namespace: str) -> bool:
         retry_at = self._retry_at.get(namespace)
@@ -307,27 +361,35 @@ class RememberedSource:
 
     async def _remembered(self, namespace: str, wait: float) -> Remembered | None:
         """What this process remembers, or else the memories that it shares, if they say so in time."""
-        remembered = await self._memory.get(self.identity, namespace)
+        remembered: Remembered | None = await self._memory.get(self.identity, namespace)
         if remembered is None:
             recall = self._recalls.join(namespace, lambda: self._recall(namespace))
             if await recall.landed(wait) and not recall.task.cancelled():
-                remembered = recall.task.result()
+                remembered = recall.task.result().remembered
+        elif remembered.is_of_the_future(self._clock()):
+            return None
         return remembered
 
-    async def _recall(self, namespace: str) -> Remembered | None:
-        """The latest of what the shared memories remember, which this process remembers from now on."""
-        found: Remembered | None = None
-        for memory in self._tolerant:
-            remembered = await memory.get(self.identity, namespace)
-            if remembered is not None and (found is None or found.checked_at < remembered.checked_at):
-                found = remembered
-            if found is not None and self._is_fresh(namespace, found):
-                break
+    async def _recall(self, namespace: str) -> _Recalled:
+        """What all memories together say, which this process remembers from now on.
+
+        All are asked, because the quick one may have been away while the lasting one learnt better.
+        """
+        answers = await asyncio.gather(*(memory.get(self.identity, namespace) for memory in self._tolerant))
         current = await self._memory.get(self.identity, namespace)
-        if found is None or (current is not None and current.checked_at >= found.checked_at):
-            return current
-        await self._memory.put(self.identity, namespace, found, self._keep_for(namespace, found))
-        return found
+        words = [current, *(remembered for _, remembered in answers)]
+        found = self._lifetimes.believed(namespace, words, self._clock())
+        if found is not None and found is not current:
+            await self._adopt(namespace, current, found)
+        lasting_reached, _ = answers[-1]
+        return _Recalled(found, is_complete=lasting_reached)
+
+    async def _adopt(self, namespace: str, former: Remembered | None, learnt: Remembered) -> None:
+        """Remember something in place of what was remembered, and tell if it is something else."""
+        await self._memory.put(self.identity, namespace, learnt, self._keep_for(namespace, learnt))
+        self._retry_at.pop(namespace, None)
+        if former is not None and not learnt.says_the_same_as(former):
+            self._changed(namespace, former, learnt)
 
     async def _learn(self, namespace: str, asked_by: str, deadline: float) -> SourceFinding:
         """Wait for a look-up, and once more for another if it fails, as long as the deadline lets."""
@@ -335,7 +397,7 @@ class RememberedSource:
         learnt: _Learnt | None = None
         for _ in range(2):
             flight = self._look_up(namespace, asked_by)
-            learnt = _TOO_MANY if flight is None else await self._landed(flight, deadline - loop.time())
+            learnt = _TOO_MANY if flight is None else await self._landed(namespace, flight, deadline - loop.time())
             if flight is None or learnt is None or learnt.remembered is not None:
                 break
         return self._outcome(namespace, learnt)
@@ -376,26 +438,29 @@ class RememberedSource:
         if not self._open[asked_by]:
             del self._open[asked_by]
 
-    async def _landed(self, flight: Flight[_Learnt], wait: float) -> _Learnt | None:
+    async def _landed(self, namespace: str, flight: Flight[_Learnt], wait: float) -> _Learnt | None:
         """What the look-up brings, if it does so in time."""
         if await flight.landed(wait) and not flight.task.cancelled():
             return flight.task.result()
-        self._in_trouble = self._in_trouble or wait > 0
+        asked = self._asked_by.get(namespace)
+        if asked is not None and asked.began_at is not None:
+            # It has had its turn, so it is the source that takes long.
+            self._in_trouble |= asyncio.get_running_loop().time() - asked.began_at > SLOW_SECONDS
         return None
 
-    async def _fly(self, namespace: str, *, anew: bool) -> _Learnt:
+    async def _fly(self, namespace: str, *, anew: bool = False) -> _Learnt:
         try:
-            former = await self._memory.get(self.identity, namespace)
-            if former is not None and not anew:
-                # Another server may have asked meanwhile.
-                recalled = await self._recall(namespace)
-                if recalled is not None and self._is_fresh(namespace, recalled):
-                    return _Learnt(self._succeeded(namespace, former, recalled), None)
-                former = recalled or former
+            former: Remembered | None = await self._memory.get(self.identity, namespace)
+            # Another server may have asked meanwhile. A memory that is slow is not waited for here, but below.
+            recall = self._recalls.join(namespace, lambda: self._recall(namespace))
+            if await recall.landed(RECALL_PATIENCE) and not anew:
+                recalled = recall.task.result().remembered
+                if recalled is not None and recalled is not former and self._is_fresh(namespace, recalled):
+                    return _Learnt(recalled, None)
             with self._metrics.flight_seconds.labels(self.name).time():
                 answer = await self._ask(namespace, self._asked_by[namespace])
             self._metrics.flights.labels(self.name, answer.outcome.value).inc()
-            return await self._take(namespace, former, answer)
+            return await self._take(namespace, answer, recall)
         except Exception as error:
             # Whatever it is, decisions go on from what else is known.
             log.error("a look-up broke", source=self.name, namespace=namespace, exc_info=error)
@@ -403,38 +468,57 @@ class RememberedSource:
                 None, SourceAnswer(outcome=Outcome.FAILED, detail="an error of pullgate's own, which is in its log")
             )
 
+    def _is_fresh(self, namespace: str, remembered: Remembered) -> bool:
+        return self._lifetimes.span(namespace, remembered).age(self._clock()) is Age.FRESH
+
     async def _ask(self, namespace: str, on_behalf: AskedBy) -> SourceAnswer:
         try:
             async with asyncio.timeout(FLIGHT_SECONDS):
                 return await self._source.look_up(namespace, on_behalf)
         except TimeoutError:
-            return SourceAnswer(outcome=Outcome.FAILED, detail=f"no answer within {FLIGHT_SECONDS:g} seconds")
+            detail = f"no answer within {FLIGHT_SECONDS:g} seconds"
+            return SourceAnswer(outcome=Outcome.FAILED, detail=detail, asked=on_behalf.began_at is not None)
 
-    async def _take(self, namespace: str, former: Remembered | None, answer: SourceAnswer) -> _Learnt:
+    async def _take(self, namespace: str, answer: SourceAnswer, recall: Flight[_Recalled]) -> _Learnt:
         """Remember an answer, if it is one."""
+        if answer.asked:
+            self._note(namespace, answer)
+        if answer.outcome is not Outcome.KNOWN:
+            return await self._take_no_category(namespace, answer, recall)
         now = self._clock()
-        usable = (
-            former is not None
-            and former.category is not Category.UNKNOWN
-            and now < self._lifetimes.span(namespace, former).usable_until
-        )
-        self._note(namespace, answer)
-        if usable and answer.outcome is not Outcome.KNOWN:
-            # Throttled clients are told that nothing is there, so that is no reason to forget a category.
-            absent = answer.outcome is Outcome.ABSENT
+        learnt = _remembered(answer, now)
+        # It may have been taken in from a memory or another server meanwhile.
+        current: Remembered | None = await self._memory.get(self.identity, namespace)
+        if current is not None and not learnt.goes_before(current, now):
+            return _Learnt(current, answer)
+        await self._adopt(namespace, current, learnt)
+        known_of = recall.task.done() and recall.task.result().is_complete
+        if current is None and self._has_evicted() and not known_of:
+            # What was known before may have been forgotten for want of room, while answers rest on it.
+            self._on_change()
+        self._spread(namespace, learnt)
+        return _Learnt(learnt, answer)
+
+    async def _take_no_category(self, namespace: str, answer: SourceAnswer, recall: Flight[_Recalled]) -> _Learnt:
+        """What is known after an answer that told no category.
+
+        Throttled clients are told that nothing is there, so that is no reason to forget a category, and it is not
+        remembered before all memories have said that they know of none.
+        """
+        recalled = await recall.task
+        now = self._clock()
+        current: Remembered | None = await self._memory.get(self.identity, namespace)
+        absent = answer.outcome is Outcome.ABSENT
+        if current is not None and self._lifetimes.is_usable_category(namespace, current, now):
             wait = self._lifetimes.unknown if absent else RETRY * self._random.uniform(0.5, 1.5)
             self._retry_at[namespace] = max(now + wait, answer.retry_at or now)
-            return _Learnt(former, answer)
-        if answer.outcome is Outcome.FAILED:
+            return _Learnt(current, answer)
+        if not absent or not recalled.is_complete:
             return _Learnt(None, answer)
         learnt = _remembered(answer, now)
-        # It may have been taken in from another server meanwhile.
-        current = await self._memory.get(self.identity, namespace) or former
-        if current is not None and current.checked_at > learnt.checked_at:
-            return _Learnt(current, answer)
-        await self._memory.put(self.identity, namespace, learnt, self._keep_for(namespace, learnt))
+        await self._adopt(namespace, current, learnt)
         self._spread(namespace, learnt)
-        return _Learnt(self._succeeded(namespace, current, learnt), answer)
+        return _Learnt(learnt, answer)
 
     def _note(self, namespace: str, answer: SourceAnswer) -> None:
         """Know whether the source answers, and log it when that changes: in an outage every look-up fails."""
@@ -445,12 +529,6 @@ class RememberedSource:
         if not failed and self._failing:
             log.info("category source answers again", source=self.name)
         self._failing = failed
-
-    def _succeeded(self, namespace: str, former: Remembered | None, learnt: Remembered) -> Remembered:
-        self._retry_at.pop(namespace, None)
-        if former is not None and not learnt.says_the_same_as(former):
-            self._changed(namespace, former, learnt)
-        return learnt
 
     def _changed(self, namespace: str, former: Remembered, learnt: Remembered) -> None:
         self._metrics.changes.labels(self.name).inc()
@@ -465,16 +543,14 @@ class RememberedSource:
 
     async def _take_in(self, namespace: str, remembered: Remembered) -> None:
         """Know what another server has learnt."""
-        former = await self._memory.get(self.identity, namespace)
-        if former is not None and former.checked_at >= remembered.checked_at:
-            return
-        await self._memory.put(self.identity, namespace, remembered, self._keep_for(namespace, remembered))
-        self._retry_at.pop(namespace, None)
+        now = self._clock()
+        former: Remembered | None = await self._memory.get(self.identity, namespace)
         if former is None:
-            # It may have been forgotten for want of room while answers that rest on it are still repeated.
-            self._on_change()
-        elif not remembered.says_the_same_as(former):
-            self._changed(namespace, former, remembered)
+            # Nobody has used it here, unless it was forgotten for want of room while answers rest on it.
+            if self._has_evicted():
+                self._on_change()
+        elif self._lifetimes.believed(namespace, [former, remembered], now) is remembered:
+            await self._adopt(namespace, former, remembered)
 
     def _spread(self, namespace: str, remembered: Remembered) -> None:
         """Tell the shared memories, without keeping anybody waiting."""
@@ -485,13 +561,15 @@ class RememberedSource:
     async def _tell(self, namespace: str, remembered: Remembered) -> None:
         *shared, lasting = self._tolerant
         lifetime = self._keep_for(namespace, remembered)
+        # That somebody is unknown is not worth lasting: whoever asks for names that are none would fill the database.
+        if remembered.category is not Category.UNKNOWN and not await lasting.put(
+            self.identity, namespace, remembered, lifetime
+        ):
+            self._unwritten[namespace] = remembered
+            if len(self._unwritten) > MAX_UNWRITTEN:
+                del self._unwritten[next(iter(self._unwritten))]
         for memory in shared:
             await memory.put(self.identity, namespace, remembered, lifetime)
-        if remembered.category is Category.UNKNOWN:
-            # Not worth lasting: whoever asks for names that are none would fill the database.
-            return
-        if not await lasting.put(self.identity, namespace, remembered, lifetime):
-            self._unwritten[namespace] = remembered
 
 
 def _remembered(answer: SourceAnswer, now: datetime) -> Remembered:

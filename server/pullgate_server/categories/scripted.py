@@ -40,6 +40,7 @@ class ScriptedSource:
 
     async def look_up(self, namespace: str, asked_by: AskedBy) -> SourceAnswer:
         """What it was told to say when it is let go."""
+        asked_by.begin()
         self.asked.append(namespace)
         self.asked_by.append(asked_by)
         async with self._arrived:

@@ -1,5 +1,6 @@
 """Does without a memory that is out of reach: what it would have said is found elsewhere, or asked for anew."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -10,6 +11,9 @@ from pullgate_server.errors import RetryableError
 from pullgate_server.stores.category_knowledge import CategoryMemory, Remembered
 
 log = structlog.get_logger()
+
+READ_SECONDS = 1.0
+"""The longest that a memory is waited for before it counts as out of reach."""
 
 REST = timedelta(seconds=5)
 """For how long a memory that failed is left alone, so that not every question waits for it."""
@@ -28,17 +32,18 @@ class TolerantMemory:
         self._on_failure = on_failure
         self._resting_until: datetime | None = None
 
-    async def get(self, source: str, namespace: str) -> Remembered | None:
-        """What is remembered; None also where that cannot be found out."""
+    async def get(self, source: str, namespace: str) -> tuple[bool, Remembered | None]:
+        """Whether that could be found out in time, and what is remembered."""
         if self._resting():
-            return None
+            return False, None
         try:
-            remembered = await self._memory.get(source, namespace)
+            async with asyncio.timeout(READ_SECONDS):
+                remembered = await self._memory.get(source, namespace)
         except Exception as error:  # noqa: BLE001 - whatever it is, decisions go on without
             self._failed(error)
-            return None
+            return False, None
         self._answered()
-        return remembered
+        return True, remembered
 
     async def put(self, source: str, namespace: str, remembered: Remembered, lifetime: float) -> bool:
         """Remember it; returns whether that is done."""
@@ -57,8 +62,9 @@ class TolerantMemory:
 
     def _failed(self, error: Exception) -> None:
         self._on_failure(self._memory.name)
-        if self._resting_until is None and isinstance(error, RetryableError):
-            log.warning("category memory out of reach", memory=self._memory.name, cause=repr(error.__cause__))
+        if self._resting_until is None and isinstance(error, RetryableError | TimeoutError):
+            cause = repr(error.__cause__ or error)
+            log.warning("category memory out of reach", memory=self._memory.name, cause=cause)
         elif self._resting_until is None:
             log.error("category memory broken", memory=self._memory.name, exc_info=error)
         self._resting_until = self._clock() + REST

@@ -6,11 +6,15 @@ This is not administration: nobody decided it, it makes no revisions, and it may
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from pullgate_policy import Category, CommunityClass
+from pullgate_server.clock import Clock, system_clock
 from pullgate_server.errors import StoreUnavailableError
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""The most by which clocks of servers may differ. What is dated later is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,17 @@ class Remembered:
     community_class: CommunityClass | None
     detail: str
     checked_at: datetime
+
+    def goes_before(self, former: "Remembered", now: datetime) -> bool:
+        """Whether this is to be remembered in place of `former`.
+
+        The later word is; and any where the former one is dated in the future, by a clock that is wrong.
+        """
+        return former.checked_at < self.checked_at or former.is_of_the_future(now)
+
+    def is_of_the_future(self, now: datetime) -> bool:
+        """Whether it was checked later than clocks differ."""
+        return self.checked_at > now + CLOCKS_DIFFER
 
     def says_the_same_as(self, other: "Remembered") -> bool:
         """Whether the two differ in nothing but when they were said."""
@@ -72,12 +87,12 @@ class CategoryMemory(Protocol):
 class CategoryKnowledge(CategoryMemory, Protocol):
     """The lasting one, which all servers on one database share. Later knowledge is never replaced by earlier.
 
-    Each time that something else is said of a namespace than before counts as one change, by numbers that grow in the
-    order in which changes can be read. What is said for the first time is none: nobody has used anything else.
+    Each time that something else is said of a namespace than before, or anything for the first time, counts as one
+    change, by numbers that grow in the order in which changes can be read.
     """
 
     async def changes(self, since: int, limit: int) -> tuple[int, Sequence[RememberedNamespace]]:
-        """At most `limit` namespaces of which something else was said after change `since`, the earliest first.
+        """At most `limit` namespaces of which something new was said after change `since`, the earliest first.
 
         Returns:
             The number to go on from, and the namespaces.
@@ -106,8 +121,9 @@ class MemoryCategoryKnowledge:
 
     name = "database"
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = system_clock) -> None:
         self.available = True
+        self._clock = clock
         self._known: dict[tuple[str, str], tuple[int, Remembered]] = {}
         self._change = 0
 
@@ -120,9 +136,9 @@ class MemoryCategoryKnowledge:
         """Remember it."""
         self._reach()
         change, former = self._known.get((source, namespace), (0, None))
-        if former is not None and former.checked_at >= remembered.checked_at:
+        if former is not None and not remembered.goes_before(former, self._clock()):
             return
-        if former is not None and not former.says_the_same_as(remembered):
+        if former is None or not former.says_the_same_as(remembered):
             change = self._change = self._change + 1
         self._known[source, namespace] = (change, remembered)
 
