@@ -120,8 +120,8 @@ class RememberedSource:
 
     Args:
         memory: in this process.
-        shared: asked in this order when this process remembers nothing fresh, the quickest first.
-        lasting: what survives restarts; the last of those that are asked.
+        shared: what servers share besides the lasting one, and asked together with it.
+        lasting: what survives restarts.
         on_change: called when something else is known of a namespace than was known before.
         has_evicted: whether the memory in this process has forgotten anything for want of room.
     """
