@@ -481,9 +481,9 @@ def _secret_of(path: Path) -> str:
 
 
 def _load_catalogue(configuration: Configuration, catalogue_file: CatalogueFile) -> None:
-    if configuration.catalogue is not None and not configuration.catalogue.exists():
-        raise StartupError(f"the catalogue {configuration.catalogue} is not there; see --catalogue")
     try:
+        if configuration.catalogue is not None and not configuration.catalogue.exists():
+            raise StartupError(f"the catalogue {configuration.catalogue} is not there; see --catalogue")
         catalogue_file.load()
     except (InvalidCatalogueError, OSError) as error:
         raise StartupError(f"the catalogue cannot be used; see --catalogue\n{error}") from error
