@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 from pullgate.local import DEFAULT_ADDRESS, is_local
 from pullgate_server.errors import StartupError
 
+LEAST_REQUESTS_PER_MINUTE = 8
+"""With fewer there would not be the two requests at once that most look-ups need."""
+
 MAX_SECONDS = 10 * 365 * 86400
 
 MAX_REQUEST_SECONDS = 10
@@ -174,10 +177,15 @@ class Configuration:
             if not 0 <= getattr(self, name) <= MAX_SECONDS:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write seconds from 0 to {MAX_SECONDS}")
         for name in (
-            "max_open_calls", "max_message_bytes", "max_batch", "category_entries", "docker_hub_requests_per_minute",
+            "max_open_calls", "max_message_bytes", "max_batch", "category_entries",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write 1 or more")
+        if self.docker_hub_requests_per_minute < LEAST_REQUESTS_PER_MINUTE:
+            raise StartupError(
+                f"--docker-hub-requests-per-minute is {self.docker_hub_requests_per_minute}; write "
+                f"{LEAST_REQUESTS_PER_MINUTE} or more, or leave docker-hub out of --category-sources"
+            )
         self._check_tls()
         self._check_categories()
         if not self._is_local() and not self.tls_cert and not self.allow_plaintext:

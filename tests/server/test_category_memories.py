@@ -256,10 +256,11 @@ async def test_pages_of_what_is_known(lasting: CategoryKnowledge) -> None:
     await lasting.put("other hub", "aa", PUBLISHER, 60)
 
     async def names(after: str, limit: int) -> list[str]:
-        return [item.namespace for item in await lasting.page("hub", after, limit)]
+        return [item.namespace for item in (await lasting.page("hub", after, limit))[0]]
 
     assert await names("", 10) == ["a-b", "a_b", "b", "c"]
     assert await names("a-b", 2) == ["a_b", "b"]
+    assert [(await lasting.page("hub", after, 2))[1] for after in ("", "a_b", "c")] == ["a_b", "c", ""]
 
 
 async def test_what_is_old_is_forgotten(lasting: CategoryKnowledge) -> None:
@@ -269,7 +270,7 @@ async def test_what_is_old_is_forgotten(lasting: CategoryKnowledge) -> None:
     await lasting.put("hub", "new", PUBLISHER, 60)
 
     assert await lasting.forget(NOW - timedelta(days=10)) == 1
-    assert [item.namespace for item in await lasting.page("hub", "", 10)] == ["new"]
+    assert [item.namespace for item in (await lasting.page("hub", "", 10))[0]] == ["new"]
 
 
 async def test_several_writers_make_one_order_of_changes(lasting: CategoryKnowledge) -> None:

@@ -127,6 +127,7 @@ def test_accepted_of_docker_hub(options: dict[str, Any]) -> None:
             "--cache has no effect without docker-hub among --category-sources",
         ),
         (["--category-wait", "-1"], "--category-wait is -1.0; write seconds from 0"),
+        (["--docker-hub-requests-per-minute", "7"], "write 8 or more, or leave docker-hub out"),
         (["--category-entries", "0"], "--category-entries is 0; write 1 or more"),
         (["--metrics-listen", "nonsense"], "--metrics-listen nonsense cannot be used"),
     ],

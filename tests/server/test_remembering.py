@@ -780,3 +780,146 @@ async def test_what_is_too_old_is_not_listed(hub: Hub) -> None:
         await hub.lasting.put("scripted", name, word, 60)
 
     assert [name for name, _ in await hub.remembered.page("", 2)] == ["c", "e"]
+
+
+async def test_what_another_server_learns_during_a_look_up_is_not_lost() -> None:
+    """A source that says that nothing is there is not believed against what was written while it was asked."""
+    lasting, clock = MemoryCategoryKnowledge(), Clock()
+    async with hub_with(lasting=lasting, clock=clock) as hub:
+        hub.source.hold()
+        asking = asyncio.ensure_future(hub.find())
+        await hub.source.until_asked(1)
+        await lasting.put("scripted", "grafana", Remembered(Category.OFFICIAL, None, "badge", clock.now), 60)
+        hub.source.let_go()
+        found = await asking
+
+    assert summary(found) == ("official", False)
+
+
+async def test_what_is_forgotten_during_a_look_up_is_not_lost() -> None:
+    """A stale category that has to make room while it is looked up stays known when the source says that it is none."""
+    lasting, clock = MemoryCategoryKnowledge(), Clock()
+    await known_before(lasting, clock)
+    async with hub_with(lasting=lasting, clock=clock, entries=1) as hub:
+        clock.now += 2 * DAY
+        hub.source.hold()
+        asking = asyncio.ensure_future(hub.find())
+        await hub.source.until_asked(1)
+        hub.source.answers["other"] = PUBLISHER
+        other = asyncio.ensure_future(hub.find("other"))
+        await hub.source.until_asked(2)
+        hub.source.let_go()
+        found = [summary(await asking), summary(await hub.find())]
+        await other
+
+    assert found == [("verified publisher", True)] * 2
+
+
+async def test_a_category_goes_before_an_unknown_that_came_meanwhile() -> None:
+    """An answer that was asked for earlier than another server's false 404 is used and written all the same."""
+    lasting, clock = MemoryCategoryKnowledge(), Clock()
+    async with hub_with(lasting=lasting, clock=clock) as hub:
+        evidence = CategoryEvidence(category=Category.OFFICIAL, detail="badge", checked_at=clock.now)
+        hub.source.answers["grafana"] = SourceAnswer(outcome=Outcome.KNOWN, evidence=evidence)
+        hub.source.hold()
+        asking = asyncio.ensure_future(hub.find())
+        await hub.source.until_asked(1)
+        later = Remembered(Category.UNKNOWN, None, "none", clock.now + timedelta(seconds=1))
+        await hub.remembered._memory.put("scripted", "grafana", later, 60)
+        hub.source.let_go()
+        found = await asking
+        await hub.settled()
+        written = await lasting.get("scripted", "grafana")
+
+    assert summary(found) == ("official", False)
+    assert written is not None
+
+
+async def test_a_database_that_answers_late_is_used_where_the_source_does_not_answer() -> None:
+    """What a slow database knows is used by who has waited for the source in vain."""
+    lasting, clock = SlowMemory(), Clock()
+    await known_before(lasting, clock)
+    async with hub_with(lasting=lasting, clock=clock) as hub:
+        hub.source.hold()
+        asking = asyncio.ensure_future(hub.find(wait=0.5))
+        await hub.source.until_asked(1)
+        lasting.go_on.set()
+        found = await asking
+
+    assert summary(found) == ("verified publisher", False)
+
+
+async def test_an_answer_that_waits_for_the_database_is_no_trouble_of_the_source() -> None:
+    """A source that has answered is not taken for one that hangs."""
+    lasting = SlowMemory()
+    async with hub_with(lasting=lasting) as hub:
+        await hub.find(wait=0.4)
+        trouble = hub.remembered._in_trouble
+        lasting.go_on.set()
+
+    assert not trouble
+
+
+async def test_an_absent_namespace_is_asked_for_once_a_decision(hub: Hub) -> None:
+    """An answer is not asked for again though it cannot be remembered."""
+    hub.lasting.available = False
+    await hub.find()
+
+    assert hub.source.asked == ["grafana"]
+
+
+async def test_a_refresh_that_learns_from_elsewhere_says_so() -> None:
+    """Where the source knows nothing, and another server's word came meanwhile, a refresh tells both."""
+    lasting, clock = MemoryCategoryKnowledge(), Clock()
+    async with hub_with(lasting=lasting, clock=clock) as hub:
+        hub.source.hold()
+        asking = asyncio.ensure_future(hub.remembered.refresh("grafana", "acme", SOON))
+        await hub.source.until_asked(1)
+        await lasting.put("scripted", "grafana", Remembered(Category.OFFICIAL, None, "badge", clock.now), 60)
+        hub.source.let_go()
+        found = await asking
+
+    assert (found.outcome, summary(found), found.detail) == (Outcome.FAILED, ("official", False), "no such namespace")
+
+
+async def test_changes_by_the_batch_are_all_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More changes than are read at a time are all taken in."""
+    monkeypatch.setattr(remembering, "MAX_CHANGES", 3)
+    lasting, clock = MemoryCategoryKnowledge(), Clock()
+    async with hub_with(lasting=lasting, clock=clock) as hub:
+        names = [f"name{number}" for number in range(10)]
+        for name in names:
+            hub.source.answers[name] = PUBLISHER
+            await hub.find(name)
+        await hub.settled()
+        for name in names:
+            word = Remembered(Category.COMMUNITY, None, "none", clock.now + timedelta(seconds=1))
+            await lasting.put("scripted", name, word, 60)
+        await hub.remembered.follow()
+        found = {summary(await hub.find(name)) for name in names}
+
+    assert found == {("community", False)}
+
+
+async def test_one_that_cannot_be_written_holds_up_no_other(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the database refuses for good is logged and dropped, and the rest is written."""
+    hub.source.answers |= {"bad": PUBLISHER, "good": PUBLISHER}
+    hub.lasting.available = False
+    for name in ("bad", "good"):
+        await hub.find(name)
+    await hub.settled()
+    hub.lasting.available = True
+    put = hub.lasting.put
+
+    async def refuse_bad(source: str, namespace: str, remembered: Remembered, lifetime: float) -> None:
+        if namespace == "bad":
+            raise ValueError("a defect")
+        await put(source, namespace, remembered, lifetime)
+
+    monkeypatch.setattr(hub.lasting, "put", refuse_bad)
+    with structlog.testing.capture_logs() as logs:
+        await hub.remembered.follow()
+
+    assert [entry["namespace"] for entry in logs] == ["bad"]
+    assert hub.remembered._unwritten == {}
+    assert await hub.lasting.get("scripted", "good") is not None

@@ -96,6 +96,11 @@ class _Learnt:
     remembered: Remembered | None
     answer: SourceAnswer | None
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether the source answered that it does not know."""
+        return self.answer is not None and self.answer.outcome is Outcome.ABSENT
+
 
 @dataclass(frozen=True, slots=True)
 class _Recalled:
@@ -108,6 +113,8 @@ class _Recalled:
     remembered: Remembered | None
     is_complete: bool
 
+
+_UNDER_WAY = "has not answered yet; the look-up goes on"
 
 _TOO_MANY = _Learnt(
     None,
@@ -213,21 +220,22 @@ class RememberedSource:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
-        remembered = await self._remembered(namespace, wait)
-        if namespace in self._flights:
+        before = await self._remembered(namespace, wait)
+        while namespace in self._flights and loop.time() < deadline:
             # One that began before somebody wanted it anew.
             await self._flights.join(namespace, lambda: self._fly(namespace)).landed(deadline - loop.time())
         flight = self._look_up(namespace, asked_by, anew=True)
         learnt = _TOO_MANY if flight is None else await self._landed(namespace, flight, deadline - loop.time())
         answer = None if learnt is None else learnt.answer
-        if learnt is not None and learnt.remembered is not None and (answer is None or answer.outcome is Outcome.KNOWN):
-            return self._use(namespace, learnt.remembered, looked_up=learnt)
-        failed = self._outcome(namespace, learnt)
+        if learnt is not None and learnt.remembered is not None and answer is not None:
+            if answer.outcome is Outcome.KNOWN:
+                return self._use(namespace, learnt.remembered, looked_up=learnt)
+            before = learnt.remembered
         now = self._clock()
-        if remembered is None or not self._lifetimes.is_usable_category(namespace, remembered, now):
-            return failed
-        known = self._use(namespace, remembered)
-        detail = answer.detail if answer is not None else failed.detail
+        if before is None or not self._lifetimes.is_usable_category(namespace, before, now):
+            return self._outcome(namespace, learnt)
+        known = self._use(namespace, before)
+        detail = _UNDER_WAY if answer is None else answer.detail
         actions = () if answer is None else answer.steps
         return replace(known, outcome=Outcome.FAILED, detail=detail, actions=actions)
 
@@ -239,7 +247,7 @@ class RememberedSource:
         now = self._clock()
         known: list[tuple[str, CategoryEvidence]] = []
         while len(known) < limit:
-            page = await self._lasting.page(self.identity, after, limit)
+            page, after = await self._lasting.page(self.identity, after, limit)
             for item in page:
                 if self._lifetimes.is_usable_category(item.namespace, item.remembered, now):
                     span = self._lifetimes.span(item.namespace, item.remembered)
@@ -247,9 +255,8 @@ class RememberedSource:
                         item.remembered, self._next_look(item.namespace, span, now), stale=now >= span.fresh_until
                     )
                     known.append((item.namespace, evidence))
-            if len(page) < limit:
+            if not after:
                 break
-            after = page[-1].namespace
         return known[:limit]
 
     async def follow(self) -> None:
@@ -275,21 +282,35 @@ class RememberedSource:
         elif newest < self._seen:
             # A backup was put in place, whose changes are counted from an earlier number.
             self._seen = 0
+        changed = False
         while self._seen < newest:
-            self._seen, changes = await self._lasting.changes(self._seen, MAX_CHANGES)
+            seen, changes = await self._lasting.changes(self._seen, MAX_CHANGES)
             for change in changes:
                 if change.source == self.identity:
+                    changed = True
                     await self._take_in(change.namespace, change.remembered)
-            if len(changes) < MAX_CHANGES:
-                self._seen = newest
+            self._seen = seen if seen > self._seen else newest
+        if changed and self._has_evicted():
+            # What was forgotten for want of room may have changed, while answers rest on it.
+            self._on_change()
         for namespace, remembered in list(self._unwritten.items()):
+            await self._write_late(namespace, remembered)
+
+    async def _write_late(self, namespace: str, remembered: Remembered) -> None:
+        """Write what could not be written; raises RetryableError if it still cannot."""
+        try:
             await self._lasting.put(self.identity, namespace, remembered, self._keep_for(namespace, remembered))
-            if self._unwritten.get(namespace) is remembered:
-                del self._unwritten[namespace]
             # Another server may have learnt something later meanwhile, which then stays.
             there = await self._lasting.get(self.identity, namespace)
-            if there is not None:
-                await self._take_in(namespace, there)
+        except RetryableError:
+            raise
+        except Exception as error:
+            log.error("what is known of a category cannot be written", namespace=namespace, exc_info=error)
+            there = None
+        if self._unwritten.get(namespace) is remembered:
+            del self._unwritten[namespace]
+        if there is not None:
+            await self._take_in(namespace, there)
 
     async def settled(self) -> None:
         """Wait until what was learnt so far is told to the memories that servers share."""
@@ -398,8 +419,13 @@ class RememberedSource:
         for _ in range(2):
             flight = self._look_up(namespace, asked_by)
             learnt = _TOO_MANY if flight is None else await self._landed(namespace, flight, deadline - loop.time())
-            if flight is None or learnt is None or learnt.remembered is not None:
+            if flight is None or learnt is None or learnt.remembered is not None or learnt.is_absent:
                 break
+        if learnt is None or learnt.remembered is None:
+            # A memory may have answered meanwhile.
+            recalled: Remembered | None = await self._memory.get(self.identity, namespace)
+            if recalled is not None and self._lifetimes.is_usable_category(namespace, recalled, self._clock()):
+                return self._use(namespace, recalled)
         return self._outcome(namespace, learnt)
 
     def _outcome(self, namespace: str, learnt: _Learnt | None) -> SourceFinding:
@@ -412,7 +438,7 @@ class RememberedSource:
         return SourceFinding(
             source=self.name,
             outcome=Outcome.FAILED,
-            detail=answer.detail if answer is not None else "has not answered yet; the look-up goes on",
+            detail=_UNDER_WAY if answer is None else answer.detail,
             actions=() if answer is None else answer.steps,
             changes_at=now,
             recheck_at=now,
@@ -459,6 +485,8 @@ class RememberedSource:
                     return _Learnt(recalled, None)
             with self._metrics.flight_seconds.labels(self.name).time():
                 answer = await self._ask(namespace, self._asked_by[namespace])
+            # From here on it is not the source that takes long.
+            self._asked_by[namespace].began_at = None
             self._metrics.flights.labels(self.name, answer.outcome.value).inc()
             return await self._take(namespace, answer, recall)
         except Exception as error:
@@ -487,17 +515,23 @@ class RememberedSource:
             return await self._take_no_category(namespace, answer, recall)
         now = self._clock()
         learnt = _remembered(answer, now)
+        current, is_complete = await self._current(namespace, recall)
         # It may have been taken in from a memory or another server meanwhile.
-        current: Remembered | None = await self._memory.get(self.identity, namespace)
-        if current is not None and not learnt.goes_before(current, now):
+        if current is not None and self._lifetimes.believed(namespace, [current, learnt], now) is not learnt:
             return _Learnt(current, answer)
         await self._adopt(namespace, current, learnt)
-        known_of = recall.task.done() and recall.task.result().is_complete
-        if current is None and self._has_evicted() and not known_of:
+        if current is None and self._has_evicted() and not is_complete:
             # What was known before may have been forgotten for want of room, while answers rest on it.
             self._on_change()
         self._spread(namespace, learnt)
         return _Learnt(learnt, answer)
+
+    async def _current(self, namespace: str, recall: Flight[_Recalled]) -> tuple[Remembered | None, bool]:
+        """What is known by now, and whether the lasting memory had a say in it."""
+        recalled = recall.task.result() if recall.task.done() else _Recalled(None, is_complete=False)
+        current: Remembered | None = await self._memory.get(self.identity, namespace)
+        known = self._lifetimes.believed(namespace, [current, recalled.remembered], self._clock())
+        return known, recalled.is_complete
 
     async def _take_no_category(self, namespace: str, answer: SourceAnswer, recall: Flight[_Recalled]) -> _Learnt:
         """What is known after an answer that told no category.
@@ -505,20 +539,28 @@ class RememberedSource:
         Throttled clients are told that nothing is there, so that is no reason to forget a category, and it is not
         remembered before all memories have said that they know of none.
         """
-        recalled = await recall.task
-        now = self._clock()
-        current: Remembered | None = await self._memory.get(self.identity, namespace)
+        await recall.task
         absent = answer.outcome is Outcome.ABSENT
-        if current is not None and self._lifetimes.is_usable_category(namespace, current, now):
+        current, _ = await self._current(namespace, recall)
+        is_complete = False
+        if absent and not self._is_usable(namespace, current):
+            # The look-up may have taken long, and another server may have learnt the category meanwhile.
+            again = await self._recall(namespace)
+            current, is_complete = again.remembered or current, again.is_complete
+        if current is not None and self._is_usable(namespace, current):
+            now = self._clock()
             wait = self._lifetimes.unknown if absent else RETRY * self._random.uniform(0.5, 1.5)
             self._retry_at[namespace] = max(now + wait, answer.retry_at or now)
             return _Learnt(current, answer)
-        if not absent or not recalled.is_complete:
+        if not absent or not is_complete:
             return _Learnt(None, answer)
-        learnt = _remembered(answer, now)
+        learnt = _remembered(answer, self._clock())
         await self._adopt(namespace, current, learnt)
         self._spread(namespace, learnt)
         return _Learnt(learnt, answer)
+
+    def _is_usable(self, namespace: str, remembered: Remembered | None) -> bool:
+        return remembered is not None and self._lifetimes.is_usable_category(namespace, remembered, self._clock())
 
     def _note(self, namespace: str, answer: SourceAnswer) -> None:
         """Know whether the source answers, and log it when that changes: in an outage every look-up fails."""
@@ -543,13 +585,11 @@ class RememberedSource:
 
     async def _take_in(self, namespace: str, remembered: Remembered) -> None:
         """Know what another server has learnt."""
-        now = self._clock()
         former: Remembered | None = await self._memory.get(self.identity, namespace)
-        if former is None:
-            # Nobody has used it here, unless it was forgotten for want of room while answers rest on it.
-            if self._has_evicted():
-                self._on_change()
-        elif self._lifetimes.believed(namespace, [former, remembered], now) is remembered:
+        if former is None and namespace not in self._flights:
+            # Nobody has used it here.
+            return
+        if self._lifetimes.believed(namespace, [former, remembered], self._clock()) is remembered:
             await self._adopt(namespace, former, remembered)
 
     def _spread(self, namespace: str, remembered: Remembered) -> None:

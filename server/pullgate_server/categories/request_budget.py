@@ -134,7 +134,7 @@ class RequestBudget:
 
     A minute sees at most one and a half times `per_minute`: what is saved up, what comes in, and the debt. A debt comes
     of the requests that look-ups make beyond those of their turn, and of lanes that use their allowance. It is never
-    more than a quarter of `per_minute`.
+    more than a quarter of `per_minute`, and allowances take no more than half of it.
 
     Args:
         now: gives seconds that only grow, at the pace of the event loop's.
@@ -148,6 +148,8 @@ class RequestBudget:
         self._now = now
         # What was left, and when: in one, as other threads read it.
         self._counted = (self._most, now())
+        # Half of the debt is for the further requests of look-ups that have had their turn.
+        self._most_allowed = max(self._of_a_turn, self._most / 2)
         # Paid for, and not made yet. What is saved up meanwhile is less by them, as they may all be made at once.
         self._prepaid = 0
         # Whoever empties the bucket has no allowance beyond it.
@@ -238,14 +240,14 @@ class RequestBudget:
         left = self.left
         if left >= self._of_a_turn:
             return next(iter(self._lanes), None)
-        if left - self._of_a_turn < -self._most:
+        if left - self._of_a_turn < -self._most_allowed:
             return None
         return next((lane for lane in self._lanes if self._allowances.left(lane) >= self._of_a_turn), None)
 
     def _seconds_to_next(self) -> float:
         """How long it takes until it is somebody's turn, if nothing happens."""
         filled = (self._of_a_turn - self.left) / self._per_second
-        in_bounds = filled - self._most / self._per_second
+        in_bounds = filled - self._most_allowed / self._per_second
         allowed = min(self._allowances.seconds_until(lane, self._of_a_turn) for lane in self._lanes)
         return min(filled, max(in_bounds, allowed))
 

@@ -103,8 +103,12 @@ class CategoryKnowledge(CategoryMemory, Protocol):
         """The number of the newest change."""
         ...
 
-    async def page(self, source: str, after: str, limit: int) -> Sequence[RememberedNamespace]:
-        """What a source said of at most `limit` namespaces after `after`, in the order of their bytes."""
+    async def page(self, source: str, after: str, limit: int) -> tuple[Sequence[RememberedNamespace], str]:
+        """What a source said of at most `limit` namespaces after `after`, in the order of their bytes.
+
+        Returns:
+            The namespaces, and where to go on ("" at the end).
+        """
         ...
 
     async def forget(self, checked_before: datetime) -> int:
@@ -154,7 +158,7 @@ class MemoryCategoryKnowledge:
         self._reach()
         return self._change
 
-    async def page(self, source: str, after: str, limit: int) -> Sequence[RememberedNamespace]:
+    async def page(self, source: str, after: str, limit: int) -> tuple[Sequence[RememberedNamespace], str]:
         """What a source said."""
         self._reach()
         known = [
@@ -162,7 +166,8 @@ class MemoryCategoryKnowledge:
             for (said_by, namespace), (_, remembered) in self._known.items()
             if said_by == source and namespace > after
         ]
-        return sorted(known, key=lambda item: item.namespace)[:limit]
+        page = sorted(known, key=lambda item: item.namespace)[:limit]
+        return page, page[-1].namespace if len(page) == limit else ""
 
     async def forget(self, checked_before: datetime) -> int:
         """Forget what is old."""

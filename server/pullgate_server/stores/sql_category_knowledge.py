@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pullgate_policy import Category, CommunityClass
 from pullgate_server.clock import Clock, system_clock
+from pullgate_server.errors import StoreUnavailableError
 from pullgate_server.stores.category_knowledge import Remembered, RememberedNamespace
 from pullgate_server.stores.schema import category_changes, category_knowledge
 from pullgate_server.stores.transactions import SqlTransactions, to_the_end
@@ -101,12 +102,13 @@ class SqlCategoryKnowledge(SqlTransactions):
             return int(await connection.scalar(select(category_changes.c.newest)) or 0)
 
     @to_the_end
-    async def page(self, source: str, after: str, limit: int) -> Sequence[RememberedNamespace]:
+    async def page(self, source: str, after: str, limit: int) -> tuple[Sequence[RememberedNamespace], str]:
         """What a source said."""
         table = category_knowledge
         statement = select(table).where(table.c.source == source, table.c.namespace > after)
         async with self.transaction() as connection:
-            return _namespaces(await connection.execute(statement.order_by(table.c.namespace).limit(limit)))
+            rows = (await connection.execute(statement.order_by(table.c.namespace).limit(limit))).all()
+        return _namespaces(rows), rows[-1].namespace if len(rows) == limit else ""
 
     async def forget(self, checked_before: datetime) -> int:
         """Forget what is old, so many at a time."""
@@ -122,6 +124,7 @@ class SqlCategoryKnowledge(SqlTransactions):
         await self.settle()
         if self._reader is not None:
             self._reader.cancel()
+        self._leave_unanswered(self._asked)
 
     async def _answer_all(self) -> None:
         """Answer who asks, until nobody does."""
@@ -129,16 +132,23 @@ class SqlCategoryKnowledge(SqlTransactions):
             keys = list(self._asked)[:MAX_READ]
             asked = {key: self._asked.pop(key) for key in keys}
             try:
-                found: Mapping[_Key, Remembered | None] | Exception = await self._read(keys)
-            except Exception as error:  # noqa: BLE001 - is raised where it was asked
-                found = error
-            for key, answer in asked.items():
-                if isinstance(found, Exception):
-                    answer.set_exception(found)
-                    # Those who asked may have gone.
-                    answer.exception()
-                else:
+                found = await self._read(keys)
+                for key, answer in asked.items():
                     answer.set_result(found.get(key))
+            except Exception as error:  # noqa: BLE001 - is raised where it was asked
+                self._leave_unanswered(asked, error)
+            finally:
+                self._leave_unanswered(asked)
+
+    def _leave_unanswered(
+        self, asked: Mapping[_Key, "asyncio.Future[Remembered | None]"], error: Exception | None = None
+    ) -> None:
+        """Raise an error where something was asked that has no answer yet."""
+        for answer in asked.values():
+            if not answer.done():
+                answer.set_exception(error or StoreUnavailableError())
+                # Those who asked may have gone.
+                answer.exception()
 
     @to_the_end
     async def _read(self, keys: Sequence[_Key]) -> Mapping[_Key, Remembered | None]:
