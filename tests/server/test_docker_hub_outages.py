@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from pullgate.v1 import decision_pb2, identity_pb2, policy_admin_pb2, policy_decision_pb2
 from pullgate_policy import Category, Preset, preset_policy
+from pullgate_server import deciding
 from pullgate_server.categories.remembering import REFRESHING
 from pullgate_server.server import RunningServer
 from pullgate_server.stores.category_knowledge import CategoryKnowledge, MemoryCategoryKnowledge, Remembered
@@ -157,13 +158,15 @@ async def test_a_hung_source_holds_up_nobody_who_is_known(serve_with: Any, hub: 
     assert stale == [(ALLOW, PUBLISHER, True)] * 2
 
 
-@pytest.mark.parametrize("deadline", [SOON, 0.3], ids=["budget", "deadline"])
+@pytest.mark.parametrize("deadline", [SOON, 4.0], ids=["budget", "deadline"])
 async def test_the_unknown_is_answered_within_the_budget(
-    serve_with: Any, hub: DockerHubDouble, deadline: float
+    serve_with: Any, hub: DockerHubDouble, monkeypatch: pytest.MonkeyPatch, deadline: float
 ) -> None:
     """Past the budget, or just before the call's own deadline, the answer is UNKNOWN with the reason; what the look-up
     brings after that is there for the next caller.
     """
+    # A machine that is busy with other tests needs longer to answer than one that serves.
+    monkeypatch.setattr(deciding, "ANSWERING_TAKES", 3.7)
     hub.fault = Fault.SLOW
     async with serve_with(category_wait=0.05 if deadline == SOON else SOON) as service:
         early = await decision(service, "grafana/loki", deadline)
