@@ -115,29 +115,45 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @connects
 def list_(*, client: "Client", word: str | None, as_json: bool) -> None:
-    """List what the sources have said so far, without pins."""
+    """List what is pinned, and what the sources have said so far.
+
+    What the sources said is for operators, because it tells what all organizations asked for; others see pins alone.
+    """
+    from pullgate_client import CallError
+
     kind, community_class = _WORDS[word] if word else (None, None)
-    known = (
-        item
-        for item in client.list_categories(kind)
-        if community_class is None or item.evidence.community_class is community_class
-    )
+    now = datetime.now(UTC)
+    known = [
+        (item.name, item.organization, item.evidence)
+        for item in client.list_pins()
+        if item.holds_at(now) and kind in {None, item.category}
+    ]
+    try:
+        known += [(item.name, "", item.evidence) for item in client.list_categories(kind)]
+    except CallError as error:
+        if error.reason != "ROLE_NOT_PERMITTED":
+            raise
+        click.echo("pins alone: what the sources have said is for operators", err=True)
+    if community_class is not None:
+        known = [item for item in known if item[2].community_class is community_class]
+    known.sort(key=lambda item: item[:2])
     if as_json:
-        for item in known:
-            click.echo(json.dumps({"name": item.name, **_known(item.evidence)}, ensure_ascii=False))
+        for name, organization, evidence in known:
+            data = {"name": name, "organization": organization or None, **_known(evidence)}
+            click.echo(json.dumps(data, ensure_ascii=False))
         return
     print_table(
         ("name", "category", "source", "checked at", "next look", "detail"),
         (
             (
-                item.name,
-                category_in_words(item.evidence) + (", stale" if item.evidence.stale else ""),
-                item.evidence.source,
-                _minute(item.evidence.checked_at),
-                _minute(item.evidence.refresh_at),
-                item.evidence.detail,
+                name,
+                category_in_words(evidence) + (", stale" if evidence.stale else ""),
+                evidence.source + _for(organization),
+                _minute(evidence.checked_at),
+                _minute(evidence.refresh_at),
+                evidence.detail,
             )
-            for item in known
+            for name, organization, evidence in known
         ),
         whole=["name"],
         empty="nothing is known yet: categories are looked up when they are first needed",

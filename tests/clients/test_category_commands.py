@@ -167,3 +167,23 @@ def test_names_in_any_letter_case(server: ServerProcess) -> None:
     ]
 
     assert codes == [0, 0, 0, 0, 2]
+
+
+def test_list_has_pins_too(server: ServerProcess) -> None:
+    """What is pinned is listed beside what the sources said; who is no operator sees pins alone, and is told so."""
+    pin = ("category", "pin", "pinned", "official", "--reason", "contract", "--org", "acme")
+    assert pullgate(server, *pin).returncode == 0
+    pullgate(server, "category", "lookup", "grafana")
+    listed = pullgate(server, "category", "list")
+    created = pullgate(
+        server, "token", "create", "--name", "petra", "--org", "acme", "--role", "policy_manager", "--json"
+    )
+    manager = {**server.environment(), "PULLGATE_TOKEN": json.loads(created.stdout)["token"]}
+    own = run_pullgate("category", "list", "--json", "--category", "official", environment=manager)
+
+    assert re.search(r"^ ?pinned +official +pin for acme", listed.stdout, re.MULTILINE), listed.stdout
+    assert re.search(r"^ ?grafana +verified publisher +docker-hub", listed.stdout, re.MULTILINE)
+    assert [(line["name"], line["organization"]) for line in map(json.loads, own.stdout.splitlines())] == [
+        ("pinned", "acme")
+    ]
+    assert (own.returncode, own.stderr) == (0, "pins alone: what the sources have said is for operators\n")
