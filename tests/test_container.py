@@ -122,7 +122,8 @@ def image(docker: Docker) -> str:
         "--python-version",
         python,
     ]
-    run(*download, "--only-binary=:all:", "hatchling", *server_requirements())
+    # Redis's client needs async-timeout below Python 3.11.3, and pip reads such conditions for the Python it runs on.
+    run(*download, "--only-binary=:all:", "hatchling", "async-timeout", *server_requirements())
     docker(
         "build", "--network=none", "--build-arg", "BASE=pullgate-test-base",
         "--build-arg", "PIP_OPTIONS=--no-index --find-links=/source/build/wheels", "-t", "pullgate-test", ROOT,
