@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 from pullgate_policy.docker_hub import HubRepository
 from pullgate_policy.document import ListOf, Plain, Record, SetOf, Text, Timestamp, written
 from pullgate_policy.errors import InvalidReferenceError, Problem
-from pullgate_policy.names import MAX_NOTE_LENGTH, short_note, team_name
-from pullgate_policy.reference import DOCKER_HUB, is_path_component, is_read_as_registry, parse_reference
+from pullgate_policy.names import MAX_NOTE_LENGTH, short_note, team_name, without_docker_hub
+from pullgate_policy.reference import is_path_component, is_read_as_registry, parse_reference
 
 NOTE = Text(short_note, maxLength=MAX_NOTE_LENGTH)
 """How a text for people is written."""
@@ -43,7 +43,7 @@ class RepositoryPattern:
             raise ValueError("names a digest; entries name repositories, and may narrow them by tag")
         if colon and (not tags or not _TAG_CHARACTERS.issuperset(tags)):
             raise ValueError("has no tag pattern after the colon, such as 1.* (letters, digits, _ . - and *)")
-        path = name.removeprefix(f"{DOCKER_HUB}/")
+        path = without_docker_hub(name)
         namespace, slash, rest = path.partition("/")
         if slash and rest == "*":
             if not is_path_component(namespace) or is_read_as_registry(namespace):

@@ -72,8 +72,7 @@ class CategoryAdministration:
         if evidence is not None:
             step = LookupStep(source=evidence.source, outcome=Outcome.KNOWN, detail=evidence.detail)
             return CategoryLookup(name=repository.path, evidence=evidence, steps=(step,))
-        ask = self._categories.refreshed if anew else self._categories.category_of
-        found = await ask(repository, organization, wait)
+        found = await self._categories.category_of(repository, organization, wait, anew=anew)
         steps = tuple(
             LookupStep(source=step.source, outcome=step.outcome, detail=step.detail, actions=step.actions)
             for step in found.steps

@@ -1,7 +1,7 @@
 """The category sources in the order in which they are believed: what a decision asks, and what explains its answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -44,44 +44,31 @@ class Categories:
         self.wait = wait.total_seconds()
         self._clock = clock
 
-    async def category_of(self, repository: HubRepository, asked_by: str, wait: float) -> CategoryFinding:
+    async def category_of(
+        self, repository: HubRepository, asked_by: str, wait: float, *, anew: bool = False
+    ) -> CategoryFinding:
         """What is known after at most about `wait` seconds.
 
         Args:
             asked_by: the organization on whose behalf sources are asked.
+            anew: whether they are asked whatever is remembered.
         """
-
-        async def find(source: RememberedSource, left: float, known_elsewhere: bool) -> SourceFinding:  # noqa: FBT001
-            return await source.find(repository.namespace, asked_by, left, known_elsewhere=known_elsewhere)
-
-        return await self._walk(repository, find, wait)
-
-    async def refreshed(self, repository: HubRepository, asked_by: str, wait: float) -> CategoryFinding:
-        """What is known once the sources were asked anew, whatever is remembered."""
-
-        async def refresh(source: RememberedSource, left: float, _known_elsewhere: bool) -> SourceFinding:  # noqa: FBT001
-            return await source.refresh(repository.namespace, asked_by, left)
-
-        return await self._walk(repository, refresh, wait)
-
-    async def _walk(
-        self,
-        repository: HubRepository,
-        ask: Callable[[RememberedSource, float, bool], Awaitable[SourceFinding]],
-        wait: float,
-    ) -> CategoryFinding:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         steps: list[SourceFinding] = []
         for index, source in enumerate(self.sources):
             if isinstance(source, Catalogue):
                 step = self._looked_up(source, repository)
+            elif anew:
+                step = await source.refresh(repository.namespace, asked_by, deadline - loop.time())
             else:
                 known_elsewhere = any(
                     isinstance(later, Catalogue) and later.evidence_of(repository) is not None
                     for later in self.sources[index + 1 :]
                 )
-                step = await ask(source, deadline - loop.time(), known_elsewhere)
+                step = await source.find(
+                    repository.namespace, asked_by, deadline - loop.time(), known_elsewhere=known_elsewhere
+                )
             steps.append(step)
             if step.evidence is not None:
                 return self._found(step.evidence, steps)

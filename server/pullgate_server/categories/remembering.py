@@ -231,8 +231,7 @@ class RememberedSource:
             if answer.outcome is Outcome.KNOWN:
                 return self._use(namespace, learnt.remembered, looked_up=learnt)
             before = learnt.remembered
-        now = self._clock()
-        if before is None or not self._lifetimes.is_usable_category(namespace, before, now):
+        if before is None or not self._is_usable(namespace, before):
             return self._outcome(namespace, learnt)
         known = self._use(namespace, before)
         detail = _UNDER_WAY if answer is None else answer.detail
@@ -424,7 +423,7 @@ class RememberedSource:
         if learnt is None or learnt.remembered is None:
             # A memory may have answered meanwhile.
             recalled: Remembered | None = await self._memory.get(self.identity, namespace)
-            if recalled is not None and self._lifetimes.is_usable_category(namespace, recalled, self._clock()):
+            if recalled is not None and self._is_usable(namespace, recalled):
                 return self._use(namespace, recalled)
         return self._outcome(namespace, learnt)
 
