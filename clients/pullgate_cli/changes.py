@@ -1,13 +1,15 @@
 """Changes of policies as a person reads them: where, from what to what, and what it means."""
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import click
 
 from pullgate_policy.changes import SettingChange
 from pullgate_policy.document import Plain
+
+Entry = TypeVar("Entry")
 
 MAX_VALUE_LENGTH = 60
 """Characters of a value in a plan; `--json` has all of it."""
@@ -16,11 +18,18 @@ MAX_VALUE_LENGTH = 60
 def told(changes: Iterable[SettingChange]) -> Iterator[str]:
     """Each change in two lines, coloured on a terminal: + for what is new, - for what goes, ~ for what changes."""
     for change in changes:
-        sign, colour = _sign(change)
+        sign, colour = _sign(change.before, change.after)
         values = f"  {words}" if change.path and (words := _values(change)) else ""
         path = click.style(change.path or "policy", fg=colour, bold=True)
         yield f"  {click.style(sign, fg=colour, bold=True)} {path}{values}"
         yield f"      {change.meaning}"
+
+
+def told_entry(name: str, before: Entry | None, after: Entry | None, in_words: Callable[[Entry], str]) -> str:
+    """What became of an entry of a list, in a line with the same signs."""
+    sign, colour = _sign(before, after)
+    words = " → ".join(in_words(entry) for entry in (before, after) if entry is not None)
+    return f"{click.style(sign, fg=colour, bold=True)} {name}  {words}"
 
 
 def change_data(change: SettingChange) -> dict[str, Any]:
@@ -28,10 +37,10 @@ def change_data(change: SettingChange) -> dict[str, Any]:
     return {"path": change.path, "before": change.before, "after": change.after, "meaning": change.meaning}
 
 
-def _sign(change: SettingChange) -> tuple[str, str]:
-    if change.before is None and change.after is not None:
+def _sign(before: object, after: object) -> tuple[str, str]:
+    if before is None and after is not None:
         return "+", "green"
-    if change.after is None and change.before is not None:
+    if after is None and before is not None:
         return "-", "red"
     return "~", "yellow"
 

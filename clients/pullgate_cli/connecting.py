@@ -33,67 +33,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def connects(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the connection options, and a `client` that is open while it runs."""
 
-    @click.option(
-        "--address",
-        envvar="PULLGATE_ADDRESS",
-        default=DEFAULT_ADDRESS,
-        show_default=True,
-        show_envvar=True,
-        help="HOST:PORT or unix:PATH of the service.",
-    )
-    @click.option(
-        "--token",
-        envvar="PULLGATE_TOKEN",
-        show_envvar=True,
-        help="Bearer token. Default: the one of the server on this machine, in --data-dir.",
-    )
-    @click.option(
-        "--data-dir",
-        envvar="PULLGATE_DATA_DIR",
-        show_envvar=True,
-        type=click.Path(path_type=Path),
-        help="Data directory of the server on this machine.",
-    )
-    @click.option(
-        "--tls",
-        envvar="PULLGATE_TLS",
-        is_flag=True,
-        show_envvar=True,
-        help="Speak TLS; --ca, --cert and --key imply it.",
-    )
-    @click.option(
-        "--ca",
-        envvar="PULLGATE_CA",
-        type=_FILE,
-        show_envvar=True,
-        help="Certificates (PEM) to trust instead of the system's.",
-    )
-    @click.option("--cert", envvar="PULLGATE_CERT", type=_FILE, show_envvar=True, help="Own certificate (PEM).")
-    @click.option("--key", envvar="PULLGATE_KEY", type=_FILE, show_envvar=True, help="Key of --cert (PEM).")
+    @names_connection("--address", envvar="PULLGATE_ADDRESS", help_text="HOST:PORT or unix:PATH of the service.")
     @functools.wraps(command)
-    def connected(
-        *,
-        address: str,
-        token: str | None,
-        data_dir: Path | None,
-        tls: bool,
-        ca: Path | None,
-        cert: Path | None,
-        key: Path | None,
-        **arguments: Any,
-    ) -> Any:
-        from pullgate_client import CallError, Client, Connection, ConnectionSettingsError
-        from pullgate_client.connection import local_token
+    def connected(*, connection: "Connection", **arguments: Any) -> Any:
+        from pullgate_client import CallError, Client, ConnectionSettingsError
 
-        token = (token or "").strip()
-        if not token and cert is None:
-            token = local_token(address, data_dir or default_data_directory(os.environ))
-        if not token.isascii() or not token.isprintable():
-            raise click.UsageError("the token has characters that no token has; was it copied whole?")
-        connection = Connection(address=address, token=token, tls=tls, ca=ca, cert=cert, key=key)
-        if token and not connection.speaks_tls and not _is_here(address):
-            warning = f"the token crosses the network readably on its way to {address}; say --tls"
-            click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {warning}", err=True)
         try:
             with Client(connection) as client:
                 return command(client=client, **arguments)
@@ -103,6 +47,97 @@ def connects(command: Callable[..., Any]) -> Callable[..., Any]:
             fail(error, connection)
 
     return connected
+
+
+def names_connection(flag: str, *, envvar: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the connection options, and the `connection` that they describe.
+
+    Args:
+        flag: what the option with the address is called.
+    """
+
+    def given(command: Callable[..., Any]) -> Callable[..., Any]:
+        @click.option(
+            flag,
+            "address",
+            envvar=envvar,
+            default=DEFAULT_ADDRESS,
+            show_default=True,
+            show_envvar=True,
+            help=help_text,
+        )
+        @click.option(
+            "--token",
+            envvar="PULLGATE_TOKEN",
+            show_envvar=True,
+            help="Bearer token. Default: the one of the server on this machine, in --data-dir.",
+        )
+        @click.option(
+            "--token-file",
+            envvar="PULLGATE_TOKEN_FILE",
+            type=_FILE,
+            show_envvar=True,
+            help="File with the token instead. It is read anew whenever the token is needed.",
+        )
+        @click.option(
+            "--data-dir",
+            envvar="PULLGATE_DATA_DIR",
+            show_envvar=True,
+            type=click.Path(path_type=Path),
+            help="Data directory of the server on this machine.",
+        )
+        @click.option(
+            "--tls",
+            envvar="PULLGATE_TLS",
+            is_flag=True,
+            show_envvar=True,
+            help="Speak TLS; --ca, --cert and --key imply it.",
+        )
+        @click.option(
+            "--ca",
+            envvar="PULLGATE_CA",
+            type=_FILE,
+            show_envvar=True,
+            help="Certificates (PEM) to trust instead of the system's.",
+        )
+        @click.option("--cert", envvar="PULLGATE_CERT", type=_FILE, show_envvar=True, help="Own certificate (PEM).")
+        @click.option("--key", envvar="PULLGATE_KEY", type=_FILE, show_envvar=True, help="Key of --cert (PEM).")
+        @functools.wraps(command)
+        def connected(
+            *,
+            address: str,
+            token: str | None,
+            token_file: Path | None,
+            data_dir: Path | None,
+            tls: bool,
+            ca: Path | None,
+            cert: Path | None,
+            key: Path | None,
+            **arguments: Any,
+        ) -> Any:
+            from pullgate_client import Connection, ConnectionSettingsError
+            from pullgate_client.connection import local_token
+
+            token = (token or "").strip()
+            if not token and token_file is None and cert is None:
+                token = local_token(address, data_dir or default_data_directory(os.environ))
+            connection = Connection(
+                address=address, token=token, token_file=token_file, tls=tls, ca=ca, cert=cert, key=key
+            )
+            if token and token_file is not None:
+                raise click.UsageError("--token and --token-file are both given; say one of them")
+            try:
+                has_token = bool(connection.current_token())
+            except ConnectionSettingsError as error:
+                raise click.UsageError(str(error)) from error
+            if has_token and not connection.speaks_tls and not _is_here(address):
+                warning = f"the token crosses the network readably on its way to {address}; say --tls"
+                click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {warning}", err=True)
+            return command(connection=connection, **arguments)
+
+        return connected
+
+    return given
 
 
 def _is_here(address: str) -> bool:
@@ -138,8 +173,8 @@ def explain(error: "CallError", connection: "Connection") -> str:
         return f"no service could be reached on {address} over TLS; see --ca, --cert and the name ({error.message})"
     if code == "UNAVAILABLE" and not error.reason:
         return f"no service answers on {address}; start one with 'pullgate serve', or say --address"
-    if code == "UNAUTHENTICATED" and not connection.token and connection.cert is None:
-        return "a token is required: say --token, or --data-dir of a server on this machine"
+    if code == "UNAUTHENTICATED" and not (connection.token or connection.token_file or connection.cert):
+        return "a token is required: say --token, --token-file, or --data-dir of a server on this machine"
     if code == "DEADLINE_EXCEEDED":
         return f"the service on {address} did not answer in time"
     return error.message or code

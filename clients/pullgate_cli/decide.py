@@ -99,7 +99,7 @@ def decide(
     identity: Identity | str = ANONYMOUS
     if not anonymous:
         # Who says nothing of an identity, and has a token, asks for oneself.
-        oneself = "" if said or organizations else client.connection.token
+        oneself = "" if said or organizations else client.connection.current_token()
         identity = oneself or _stated(user, organizations, role, teams, credential)
     inputs = read_references(references)
     started = time.perf_counter()
@@ -245,7 +245,9 @@ def reason_in_words(decision: Decision) -> str:
     if decision.reason is Reason.NOT_GOVERNED and decision.matched_rule == "image_access.enabled":
         return f"organization {decision.organization} does not restrict images"
     category = decision.evidence.category.value if decision.evidence else ""
-    return REASONS[decision.reason].format(organization=decision.organization, category=category)
+    # What a newer service says stands as a reason that is known here, perhaps beside an effect it never had.
+    words = REASONS.get(decision.reason, "allowed by organization {organization}")
+    return words.format(organization=decision.organization, category=category)
 
 
 def _detailed(text: str, result: Any) -> Iterable[str]:
@@ -279,7 +281,7 @@ def _explanation(answer: Answer) -> Iterable[tuple[str, str]]:
     for note in answer.notes:
         yield "note", note
     if answer.known_as_of is not None:
-        yield "known", f"as of {answer.known_as_of:%Y-%m-%d %H:%M:%S} UTC: the service's database is out of reach"
+        yield "known", f"as of {answer.known_as_of:%Y-%m-%d %H:%M:%S} UTC: what is newer is out of reach"
     yield "decision", answer.decision_id
 
 

@@ -7,9 +7,15 @@ import click
 
 COMMANDS = {
     "serve": ("pullgate_server.command:serve", "Run the server."),
+    "sidecar": (
+        "pullgate_cli.sidecar:sidecar",
+        "Decide beside what pulls images, also while the server is away.",
+    ),
     "decide": ("pullgate_cli.decide:decide", "Ask whether an identity may use images."),
     "reference": ("pullgate_cli.reference:reference", "Explain how image references are read."),
     "policy": ("pullgate_cli.policy:policy", "Read, try, test and change policies."),
+    "watch": ("pullgate_cli.watch:watch", "Show changes of policies, member lists and pins as they come."),
+    "subscriber": ("pullgate_cli.subscriber:subscriber", "Who follows the policies, and what each runs."),
     "member": ("pullgate_cli.member:member", "Read and change member lists."),
     "token": ("pullgate_cli.token:token", "Make, list and revoke tokens."),
     "category": ("pullgate_cli.category:category", "Pin the category of a namespace or repository."),
@@ -19,6 +25,11 @@ COMMANDS = {
     "version": ("pullgate_cli.version:version", "Print the version."),
 }
 """Where each command is, and what it does in a sentence."""
+
+
+def server_not_installed(error: ModuleNotFoundError) -> click.UsageError:
+    """What to say when a part of the server cannot be imported."""
+    return click.UsageError(f"the server is not installed (there is no {error.name}): pip install 'pullgate[server]'")
 
 
 class _LazyGroup(click.Group):
@@ -37,9 +48,7 @@ class _LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             if name != "serve":
                 raise
-            raise click.UsageError(
-                f"the server is not installed (there is no {error.name}): pip install 'pullgate[server]'"
-            ) from error
+            raise server_not_installed(error) from error
         return command
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,12 +1,13 @@
 """`pullgate member`: reads and changes organizations' member lists."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from pullgate_cli.changes import told_entry
 from pullgate_cli.connecting import connects
 from pullgate_cli.files import FILE, read_text, refuse
 from pullgate_cli.tables import print_table
@@ -196,21 +197,17 @@ def _tell(organization: str, written: MembersWritten, *, as_json: bool, dry_run:
     if as_json:
         click.echo(json.dumps(_written_data(organization, written), ensure_ascii=False))
         return
-    for line in _told(written):
-        click.echo(line)
+    for before, after in written.changes:
+        click.echo(f"  {told_member(before, after)}")
     changed, unchanged = len(written.changes), written.unchanged
     outcome = "nothing was written" if dry_run or not changed else f"written as revision {written.revision}"
     click.echo(f"{organization}: {changed} changed, {unchanged} unchanged; {outcome}")
 
 
-def _told(written: MembersWritten) -> Iterable[str]:
-    for before, after in written.changes:
-        if before is None and after is not None:
-            yield f"  {click.style('+', fg='green', bold=True)} {after.username}  {_words(after)}"
-        elif before is not None and after is None:
-            yield f"  {click.style('-', fg='red', bold=True)} {before.username}  {_words(before)}"
-        elif before is not None and after is not None:
-            yield f"  {click.style('~', fg='yellow', bold=True)} {after.username}  {_words(before)} → {_words(after)}"
+def told_member(before: Member | None, after: Member | None) -> str:
+    """What became of an entry, in a line; one of the two is there."""
+    (username, *_) = (item.username for item in (before, after) if item is not None)
+    return told_entry(username, before, after, _words)
 
 
 def _words(item: Member) -> str:

@@ -12,6 +12,24 @@ from pullgate_policy.changes import SettingChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """May this identity use this image? One of many that are asked over one stream.
+
+    Attributes:
+        identity: who pulls, or a token of theirs, from which the service reads who that is.
+        request_id: tells the answers apart, which come in any order.
+        organizations: who has a say besides the identity's own organizations.
+        min_revision: the answer is at least as fresh as this revision.
+    """
+
+    identity: Identity | str
+    reference: str
+    request_id: str
+    organizations: Sequence[str] = ()
+    min_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WhoAmI:
     """The caller, as the service sees it.
 

@@ -42,11 +42,13 @@ class CategoryLookup:
     Attributes:
         name: a namespace of Docker Hub or one of its repositories.
         steps: who was asked, in order.
+        whole_namespace: whether the same holds for all repositories of the namespace, but for those that have pins.
     """
 
     name: str
     evidence: CategoryEvidence
     steps: tuple[LookupStep, ...]
+    whole_namespace: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,10 @@
 """What can be wrong with what a person hands in.
 
     PullgateError
+    ├── FieldInvalidError                  one field of a request
+    │   └── OrganizationMissingError
+    ├── RoleNotPermittedError              who may not
+    ├── OrganizationNotPermittedError
     ├── InvalidReferenceError    a text that is no image reference
     ├── InvalidPolicyError       a policy document with problems, each at its path
     ├── InvalidIdentityError     an identity that contradicts itself
@@ -81,6 +85,48 @@ class InvalidIdentityError(PullgateError):
         super().__init__(f"{path}: {problem}")
         self.path = path
         self.problem = problem
+
+
+class FieldInvalidError(PullgateError):
+    """One field of the request is wrong.
+
+    Attributes:
+        path: the field.
+        problem: what is wrong and what to do.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class OrganizationMissingError(FieldInvalidError):
+    """Nobody's policy is asked about."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "organizations",
+            "name an organization here or in identity.memberships: this caller has none of its own",
+        )
+
+
+class RoleNotPermittedError(PullgateError):
+    """The caller's role may not do this; the message says whose may."""
+
+
+class OrganizationNotPermittedError(PullgateError):
+    """The caller belongs to another organization. Says nothing about whether the other one exists.
+
+    Args:
+        unnamed: why naming none is for operators alone, where that can be said.
+    """
+
+    def __init__(self, organization: str, own: str, unnamed: str = "") -> None:
+        refused = f"has no access to {shown(organization)}"
+        if unnamed and not organization:
+            refused = f"has to name it: {unnamed}"
+        super().__init__(f"this caller belongs to organization {own} and {refused}")
 
 
 def shown(text: str, limit: int = 80) -> str:

@@ -50,6 +50,10 @@ class Member:
     teams: frozenset[str] = written(SetOf(Text(team_name)), default=frozenset())
 
 
+MemberList = Mapping[str, Member]
+"""An organization's members by username."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembersWritten:
     """What came of a write of a member list.

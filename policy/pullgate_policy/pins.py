@@ -112,6 +112,10 @@ class CategoryPin:
         )
 
 
+PinKey = tuple[str, str]
+"""What tells pins apart: the organization for which one holds, empty for every one, and the name."""
+
+
 class Pins:
     """Pins, indexed so that a look-up costs the same however many there are. Immutable."""
 
@@ -137,6 +141,10 @@ class Pins:
                 if pin is not None and pin.holds_at(now):
                     return pin
         return None
+
+    def of(self, organization: str) -> Iterable[CategoryPin]:
+        """An organization's own; for the empty name those for every one."""
+        return self._by_organization.get(organization, {}).values()
 
     def __iter__(self) -> Iterator[CategoryPin]:
         return (pin for pins in self._by_organization.values() for pin in pins.values())

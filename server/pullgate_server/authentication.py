@@ -6,17 +6,12 @@ from datetime import datetime
 
 from pullgate_policy import Role
 from pullgate_policy.access_token import CallerRole
+from pullgate_policy.caller import Caller, caller_of_token
+from pullgate_policy.errors import RoleNotPermittedError
 from pullgate_policy.members import Member
-from pullgate_server.callers import Caller, caller_of_token
 from pullgate_server.certificate_callers import CertificateCallers
 from pullgate_server.clock import Clock
-from pullgate_server.errors import (
-    RoleNotPermittedError,
-    TokenExpiredError,
-    TokenInvalidError,
-    TokenMissingError,
-    TokenRevokedError,
-)
+from pullgate_server.errors import TokenExpiredError, TokenInvalidError, TokenMissingError, TokenRevokedError
 from pullgate_server.jwt_issuers import JwtIssuers
 from pullgate_server.snapshot import Snapshot
 from pullgate_server.stores.port import StoredToken

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pullgate_server.callers import Caller, CallerRole
-from pullgate_server.errors import OrganizationNotPermittedError, RoleNotPermittedError
+from pullgate_policy.caller import Caller, CallerRole
+from pullgate_policy.errors import OrganizationNotPermittedError, RoleNotPermittedError
 
 _EVERYBODY = frozenset(CallerRole)
 _OPERATORS = frozenset({CallerRole.OPERATOR})
@@ -36,6 +36,7 @@ class MethodRule:
         organization: the organization that a request names; None where requests name none.
         optional: whether a request may name no organization.
         unnamed: why a request that names no organization is for operators alone; empty where nobody would expect it.
+        subscribes: whether its calls are open for as long as their callers live, and have a limit of their own.
     """
 
     action: str
@@ -43,6 +44,7 @@ class MethodRule:
     organization: Callable[[Any], str] | None = None
     optional: bool = False
     unnamed: str = ""
+    subscribes: bool = False
 
     def admit(self, caller: Caller) -> None:
         """Raise RoleNotPermittedError if no caller of this role may call the method."""
@@ -98,14 +100,21 @@ _KNOWN = "list what is known of categories, which tells what all organizations a
 _MEMBERS = "change the member list"
 _TOKENS = "manage tokens"
 _EVENTS = "read the administrative events"
+_WATCH = "watch policies, which come with member lists"
+_WATCHERS = _MANAGERS | {CallerRole.ENFORCER}
+_WATCHING = "pullgate.v1.PolicyWatchService"
 _DECISIONS = "pullgate.v1.PolicyDecisionService"
 _ADMINISTRATION = "pullgate.v1.PolicyAdminService"
 
 METHODS: Mapping[str, MethodRule] = {
-    # Which organizations a decision may concern depends on the identity: identities.py looks.
+    # Which organizations a decision may concern depends on the identity: subject.py of the policy looks.
     f"{_DECISIONS}.Decide": MethodRule(action="decide", roles=_EVERYBODY),
     f"{_DECISIONS}.BatchDecide": MethodRule(action="decide", roles=_EVERYBODY),
     f"{_DECISIONS}.StreamDecide": MethodRule(action="decide", roles=_EVERYBODY),
+    # Which organizations a subscription asks for is looked at where it begins: rpc/policy_watch.py.
+    f"{_WATCHING}.Watch": MethodRule(action=_WATCH, roles=_WATCHERS, subscribes=True),
+    f"{_WATCHING}.ReportApplied": MethodRule(action=_WATCH, roles=_WATCHERS),
+    f"{_ADMINISTRATION}.ListSubscribers": _own("list subscribers", _MANAGERS, optional=True),
     f"{_ADMINISTRATION}.GetCaller": MethodRule(action="ask who it is", roles=_EVERYBODY),
     f"{_ADMINISTRATION}.GetPolicy": _own(_READ, _EVERYBODY),
     f"{_ADMINISTRATION}.ListPolicies": MethodRule(action=_READ, roles=_EVERYBODY),

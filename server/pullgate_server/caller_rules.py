@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from pullgate_policy.access_token import CallerRole
+from pullgate_policy.caller import Caller
 from pullgate_policy.document import Boolean, Choice, Record, Text, written
 from pullgate_policy.errors import Problem
 from pullgate_policy.names import organization_name
 from pullgate_policy.yaml_text import InvalidYamlError, load_yaml
-from pullgate_server.callers import Caller
 from pullgate_server.errors import StartupError
 
 Document = TypeVar("Document")

@@ -17,18 +17,21 @@ Names are compared whole: `dns:*.acme.internal` is for a certificate that says j
 certificate with several names, the first holds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pullgate_policy.caller import Caller
 from pullgate_policy.document import ListOf, Record, Text, written
 from pullgate_server.caller_rules import CallerGrant, read_rules
-from pullgate_server.callers import Caller
 from pullgate_server.errors import CertificateUnknownError
 
 NAME_KINDS = ("uri", "dns", "cn")
 """What a name in a certificate can be: a subject alternative name of these two kinds, or the common name."""
 
+
+# grpc lists all alternative names together as well, where a DNS name could pass for a URI.
+_NAMES_IN_CONTEXT = (("uri", "peer_uri"), ("dns", "peer_dns"), ("cn", "x509_common_name"))
 
 MAX_CERTIFICATE_NAME_LENGTH = 200
 """Characters of a name: with what stands before it, it is the id under which its bearer's writes are kept."""
@@ -42,6 +45,20 @@ def certificate_name(text: str) -> str:
     if kind not in NAME_KINDS or not name:
         raise ValueError("is not a certificate's name, such as dns:proxy.acme.internal, uri:spiffe://acme/ci or cn:ci")
     return f"dns:{name.lower()}" if kind == "dns" else text
+
+
+def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
+    """The names in the client's certificate, as `CertificateCallers` compares them.
+
+    Args:
+        auth_context: what `ServicerContext.auth_context()` gives. Without a client certificate there are no names.
+    """
+    return tuple(
+        certificate_name(f"{kind}:{name}")
+        for kind, key in _NAMES_IN_CONTEXT
+        for name in (value.decode(errors="replace") for value in auth_context.get(key, ()))
+        if name
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +101,7 @@ class CertificateCallers:
         }
 
     def caller_of(self, names: Sequence[str]) -> Caller:
-        """The caller with a certificate of these names, as `tls.certificate_names` gives them.
+        """The caller with a certificate of these names, as `certificate_names` gives them.
 
         Raises:
             CertificateUnknownError: no entry fits.

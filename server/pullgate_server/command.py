@@ -1,13 +1,12 @@
 """`pullgate serve`: the command line, the environment and the configuration file, read into a Configuration."""
 
-import os
-
-# Read by grpc when it is first imported. The event engine costs latency (docs/decisions/0001-grpcio-release.md).
-os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener,-event_engine_dns")
+# First, as it sets what grpc reads when it is imported.
+from pullgate_server.event_loop import loop_factory  # isort: skip
 
 import asyncio
 import dataclasses
 import enum
+import os
 import shlex
 import sys
 import types
@@ -26,6 +25,7 @@ from pullgate_server.configuration import Configuration
 from pullgate_server.errors import StartupError
 from pullgate_server.logs import configure_logs
 from pullgate_server.server import run
+from pullgate_server.workers import run_workers
 
 EPILOG = """\b
 Examples:
@@ -124,16 +124,11 @@ def serve(**values: Any) -> None:
     try:
         configuration = Configuration(**values)
         configure_logs(configuration.log_format)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(run(configuration, World(), _announce))
+        if configuration.workers > 1:
+            asyncio.run(run_workers(configuration, World(), _announce))
+        else:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(run(configuration, World(), _announce))
     except StartupError as error:
         click.echo(f"{click.style('cannot start:', fg='red', bold=True)} {error}", err=True)
         sys.exit(2)
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import grpc
 import structlog
@@ -16,9 +19,11 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 
 from pullgate.local import OPERATOR_TOKEN_FILE, default_data_directory
-from pullgate.v1 import policy_admin_pb2, policy_decision_pb2
+from pullgate.v1 import policy_admin_pb2, policy_decision_pb2, policy_watch_pb2
 from pullgate_policy import InvalidCatalogueError
 from pullgate_policy.access_token import AccessToken
+from pullgate_policy.answer import DecisionIds
+from pullgate_policy.caller import CallerRole
 from pullgate_server.administration.categories import CategoryAdministration
 from pullgate_server.administration.events import EventLog
 from pullgate_server.administration.members import MemberAdministration
@@ -26,7 +31,6 @@ from pullgate_server.administration.pins import PinAdministration
 from pullgate_server.administration.policies import PolicyAdministration
 from pullgate_server.administration.tokens import TokenAdministration
 from pullgate_server.authentication import Authenticator
-from pullgate_server.callers import CallerRole
 from pullgate_server.categories.catalogue import Catalogue, starter_catalogue
 from pullgate_server.categories.catalogue_file import CatalogueFile
 from pullgate_server.categories.chain import Categories
@@ -37,33 +41,47 @@ from pullgate_server.categories.remembering import RememberedSource
 from pullgate_server.certificate_callers import CertificateCallers, read_certificate_callers
 from pullgate_server.clock import Clock, system_clock
 from pullgate_server.configuration import CategorySourceName, Configuration
-from pullgate_server.deciding import Decider, DecisionIds
+from pullgate_server.deciding import Decider
 from pullgate_server.dry_run import PolicyTrial
 from pullgate_server.errors import StartupError, StoreUnavailableError
 from pullgate_server.jwt_issuers import JwtIssuers, read_jwt_issuers
+from pullgate_server.repeating import repeat
 from pullgate_server.rpc.category_admin import CategoryAdminService
 from pullgate_server.rpc.gate import Gate
 from pullgate_server.rpc.health import HealthService
 from pullgate_server.rpc.people_admin import EventService, MemberAdminService, TokenAdminService
 from pullgate_server.rpc.policy_admin import PolicyAdminService
 from pullgate_server.rpc.policy_decision import PolicyDecisionService
+from pullgate_server.rpc.policy_watch import PolicyWatchService, SubscriberAdminService
 from pullgate_server.rpc.prepared import ReadyAnswers
 from pullgate_server.rpc.reflection import ReflectionService, reflection_services
 from pullgate_server.snapshot import SnapshotKeeper
 from pullgate_server.stores.category_knowledge import CategoryKnowledge, CategoryMemory
 from pullgate_server.stores.engines import open_engine, shown_database
+from pullgate_server.stores.hints import Hints
 from pullgate_server.stores.migration import bring_up_to_date
 from pullgate_server.stores.port import Authorship, Store, StoredToken, WriteRequest
 from pullgate_server.stores.schema import SCHEMA_VERSION
 from pullgate_server.stores.sql import SqlStore
+from pullgate_server.stores.subscribers import MemorySubscriberList, SubscriberList
 from pullgate_server.tls import ServerCertificates
 from pullgate_server.token_secrets import KEY_BYTES, SecretHasher, new_secret, new_token_id
+from pullgate_server.watching.categories import CategoryFeed
+from pullgate_server.watching.hub import Pace, WatchHub
+from pullgate_server.watching.metrics import WatchMetrics
+from pullgate_server.watching.subscribers import Subscribers
 
 log = structlog.get_logger()
 
 CATALOGUE_POLL_SECONDS = 0.1
 CREDENTIAL_POLL_SECONDS = 1.0
 FORGET_SECONDS = 3600.0
+SUBSCRIBER_SECONDS = 5.0
+"""How often it is written down who subscribes."""
+
+CATEGORY_FEED_SECONDS = 0.5
+"""The shortest time between two looks at what subscribers were told of categories."""
+
 TOKEN_USE_SECONDS = 30.0
 """How often it is written down which tokens were used."""
 
@@ -74,6 +92,7 @@ SERVER = "pullgate serve"
 
 SERVICES = (
     policy_decision_pb2.DESCRIPTOR.services_by_name["PolicyDecisionService"],
+    policy_watch_pb2.DESCRIPTOR.services_by_name["PolicyWatchService"],
     policy_admin_pb2.DESCRIPTOR.services_by_name["PolicyAdminService"],
 )
 
@@ -95,6 +114,7 @@ class Application:
     gate: Gate
     snapshots: SnapshotKeeper
     ready: ReadyAnswers
+    hub: WatchHub
     certificates: ServerCertificates | None
     """What TLS is served with; None without TLS."""
     metrics: CollectorRegistry
@@ -102,6 +122,15 @@ class Application:
     """Who is asked for categories, in order."""
     background: tuple[Callable[[], Awaitable[None]], ...]
     """Each is called again and again, by `repeat`."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Always: what it takes was there at start."""
+        return True
+
+    async def end_subscriptions(self) -> None:
+        """Send subscribers to another server."""
+        await self.hub.stop()
 
 
 def data_directory(configuration: Configuration) -> Path:
@@ -129,6 +158,22 @@ async def open_store(configuration: Configuration, directory: Path) -> SqlStore:
         cause = (error.strerror if isinstance(error, OSError) else "") or str(error.__cause__ or error)
         where = shown_database(configuration.database) or default
         raise StartupError(f"the database {where} cannot be used ({cause}); see --database") from error
+
+
+def open_hints(configuration: Configuration, store: SqlStore, world: World) -> Hints | None:
+    """What tells of other servers' writes to the store's database; None where it is configured away."""
+    if not configuration.store_hints:
+        return None
+    # Imported here because who uses the one database need not wait for the driver of the other.
+    if store.engine.dialect.name == "postgresql":
+        from pullgate_server.stores.postgresql_hints import PostgresqlHints
+
+        return PostgresqlHints(store.engine, Random(world.random_bytes(16)), store.own_revisions)  # noqa: S311 - for jitter
+    from pullgate_server.stores.sqlite_hints import SqliteHints
+
+    hints = SqliteHints(Path(url2pathname(urlsplit(store.engine.url.database or "").path)), store.writing)
+    store.on_written = hints.forget
+    return hints
 
 
 async def open_secrets(configuration: Configuration, store: Store, directory: Path, world: World) -> SecretHasher:
@@ -251,8 +296,15 @@ async def compose(
     knowledge: CategoryKnowledge,
     hasher: SecretHasher,
     world: World,
+    hints: Hints | None = None,
+    subscriber_list: SubscriberList | None = None,
 ) -> AsyncIterator[Application]:
-    """Put the parts together around what is kept; raises StartupError. Closes what it opened, and so not the stores."""
+    """Put the parts together around what is kept; raises StartupError. Closes what it opened, and so not the stores.
+
+    Args:
+        hints: what tells of other servers' writes, if anything does.
+        subscriber_list: where servers that share a database say who subscribes; by default there are no others.
+    """
     async with AsyncExitStack() as closing:
         clock = world.clock
         snapshots = SnapshotKeeper(store, clock)
@@ -270,17 +322,9 @@ async def compose(
         ready = ReadyAnswers()
         snapshots.call_on_swap(ready.clear)
         registry = CollectorRegistry()
-        catalogue = Catalogue(CategorySourceName.CATALOGUE.value)
-        catalogue_file = CatalogueFile(configuration.catalogue or directory / "catalogue.yaml", catalogue, ready.clear)
-        _load_catalogue(configuration, catalogue_file)
-        docker_hub: RememberedSource | None = None
-        if CategorySourceName.DOCKER_HUB in configuration.sources:
-            docker_hub = await _docker_hub(configuration, knowledge, ready.clear, registry, world, closing)
-        categories = Categories(
-            _in_order(configuration, catalogue, docker_hub),
-            wait=timedelta(seconds=configuration.category_wait),
-            clock=clock,
-        )
+        categories_changed = [ready.clear]
+        sources = await _sources(configuration, directory, knowledge, categories_changed, registry, world, closing)
+        categories = sources.chain
         ids = DecisionIds(world.random_bytes)
         decider = Decider(
             snapshots, categories, ids, cacheable_for=timedelta(seconds=configuration.cacheable_for), clock=clock
@@ -289,6 +333,7 @@ async def compose(
             authenticator,
             clock,
             max_open_calls=configuration.max_open_calls,
+            max_subscribers=configuration.max_subscribers,
             max_message_bytes=configuration.max_message_bytes,
             new_error_id=lambda: world.random_bytes(8).hex(),
         )
@@ -302,7 +347,7 @@ async def compose(
             issuers.call_on_change(gate.callers_changed)
             issuers.call_on_change(ready.clear)
         health = HealthService(service.full_name for service in SERVICES)
-        decision_service, admin_service = SERVICES
+        decision_service, watch_service, admin_service = SERVICES
         v1, v1alpha = reflection_services()
         decisions = PolicyDecisionService(
             decider, authenticator, ready, ids, gate, max_batch=configuration.max_batch, clock=clock
@@ -311,6 +356,10 @@ async def compose(
         tokens = TokenAdministration(
             store, snapshots, hasher, authenticator.used, random_bytes=world.random_bytes, clock=clock
         )
+        watching = await _watching(
+            configuration, store, snapshots, categories, subscriber_list or MemorySubscriberList(), registry, world
+        )
+        categories_changed.append(watching.feed.something_changed)
         administration = (
             PolicyAdminService(
                 policies,
@@ -323,9 +372,12 @@ async def compose(
             CategoryAdminService(
                 PinAdministration(store, snapshots, clock), CategoryAdministration(categories, snapshots, clock), clock
             ),
+            SubscriberAdminService(watching.subscribers, snapshots),
         )
         names = [*(service.full_name for service in (*SERVICES, v1, v1alpha)), "grpc.health.v1.Health"]
         reflection = ReflectionService(names)
+
+        news = _News()
 
         async def watch_silence() -> None:
             health.set_serving(snapshots.silence() < timedelta(seconds=configuration.store_grace))
@@ -333,6 +385,7 @@ async def compose(
         yield Application(
             handlers=(
                 gate.handlers(decision_service, [decisions], {"Decide": decisions.decide_again}),
+                gate.handlers(watch_service, [watching.service]),
                 gate.handlers(admin_service, administration),
                 gate.handlers(v1, [reflection]),
                 gate.handlers(v1alpha, [reflection]),
@@ -344,12 +397,16 @@ async def compose(
             gate=gate,
             snapshots=snapshots,
             ready=ready,
+            hub=watching.hub,
             background=(
-                repeat(snapshots.look, configuration.store_poll),
+                repeat(snapshots.look, configuration.store_poll, news.revision),
                 repeat(watch_silence, min(configuration.store_poll, configuration.store_grace / 10)),
-                repeat(catalogue_file.look, CATALOGUE_POLL_SECONDS),
-                *_keep_up(configuration, docker_hub),
+                repeat(sources.catalogue_file.look, CATALOGUE_POLL_SECONDS),
+                *_keep_up(configuration, sources.docker_hub, news),
+                *_hear(configuration, hints, news),
                 repeat(tokens.note_use, TOKEN_USE_SECONDS),
+                repeat(watching.feed.look, CATEGORY_FEED_SECONDS),
+                repeat(watching.subscribers.keep, SUBSCRIBER_SECONDS),
                 *(
                     repeat(credential.look, CREDENTIAL_POLL_SECONDS)
                     for credential in (issuers, certificates)
@@ -358,20 +415,89 @@ async def compose(
             ),
         )
         await tokens.note_use()
+        await watching.subscribers.keep()
 
 
-def repeat(action: Callable[[], Awaitable[None]], seconds: float) -> Callable[[], Awaitable[None]]:
-    """Something that calls `action` every so many seconds until it is cancelled; a defect in it is logged."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sources:
+    """The parts that know categories."""
 
-    async def forever() -> None:
-        while True:
-            try:
-                await action()
-            except Exception as error:
-                log.error("background task failed", task=getattr(action, "__qualname__", ""), exc_info=error)
-            await asyncio.sleep(seconds)
+    chain: Categories
+    catalogue_file: CatalogueFile
+    docker_hub: RememberedSource | None
 
-    return forever
+
+async def _sources(
+    configuration: Configuration,
+    directory: Path,
+    knowledge: CategoryKnowledge,
+    on_change: Sequence[Callable[[], None]],
+    registry: CollectorRegistry,
+    world: World,
+    closing: AsyncExitStack,
+) -> _Sources:
+    """What knows categories; raises StartupError.
+
+    Args:
+        on_change: who is called when a category is another one; more may be added.
+    """
+
+    def changed() -> None:
+        for callback in on_change:
+            callback()
+
+    catalogue = Catalogue(CategorySourceName.CATALOGUE.value)
+    catalogue_file = CatalogueFile(configuration.catalogue or directory / "catalogue.yaml", catalogue, changed)
+    _load_catalogue(configuration, catalogue_file)
+    docker_hub: RememberedSource | None = None
+    if CategorySourceName.DOCKER_HUB in configuration.sources:
+        docker_hub = await _docker_hub(configuration, knowledge, changed, registry, world, closing)
+    chain = Categories(
+        _in_order(configuration, catalogue, docker_hub),
+        wait=timedelta(seconds=configuration.category_wait),
+        clock=world.clock,
+    )
+    return _Sources(chain=chain, catalogue_file=catalogue_file, docker_hub=docker_hub)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watching:
+    """The parts that tell subscribers."""
+
+    feed: CategoryFeed
+    hub: WatchHub
+    subscribers: Subscribers
+    service: PolicyWatchService
+
+
+async def _watching(
+    configuration: Configuration,
+    store: Store,
+    snapshots: SnapshotKeeper,
+    categories: Categories,
+    subscriber_list: SubscriberList,
+    registry: CollectorRegistry,
+    world: World,
+) -> _Watching:
+    """What tells subscribers of policies; raises StartupError."""
+    try:
+        store_id = await store.identity()
+    except StoreUnavailableError as error:
+        raise StartupError(f"the database cannot be read ({error.__cause__}); see --database") from error
+    feed = CategoryFeed(categories)
+    hub = WatchHub(
+        store,
+        store_id,
+        snapshots,
+        feed,
+        metrics=WatchMetrics(registry),
+        pace=Pace(bookmark=configuration.watch_bookmark, max_age=configuration.watch_max_age),
+        random=Random(world.random_bytes(16)),  # noqa: S311 - for jitter
+        clock=world.clock,
+    )
+    subscribers = Subscribers(hub, subscriber_list, world.random_bytes(6).hex(), world.clock)
+    service = PolicyWatchService(hub, subscribers, lambda: f"sub_{world.random_bytes(9).hex()}", world.clock)
+    return _Watching(feed=feed, hub=hub, subscribers=subscribers, service=service)
 
 
 async def _docker_hub(
@@ -462,12 +588,29 @@ def _in_order(
     return sources
 
 
+class _News:
+    """What another server may have written: each is set when there is reason to look."""
+
+    def __init__(self) -> None:
+        self.revision = asyncio.Event()
+        self.categories = asyncio.Event()
+
+
+def _hear(configuration: Configuration, hints: Hints | None, news: _News) -> Sequence[Callable[[], Awaitable[None]]]:
+    if hints is None:
+        return ()
+    return (repeat(partial(hints.run, news.revision.set, news.categories.set), configuration.store_poll),)
+
+
 def _keep_up(
-    configuration: Configuration, docker_hub: RememberedSource | None
+    configuration: Configuration, docker_hub: RememberedSource | None, news: _News
 ) -> Sequence[Callable[[], Awaitable[None]]]:
     if docker_hub is None:
         return ()
-    return repeat(docker_hub.follow, configuration.store_poll), repeat(docker_hub.forget, FORGET_SECONDS)
+    return (
+        repeat(docker_hub.follow, configuration.store_poll, news.categories),
+        repeat(docker_hub.forget, FORGET_SECONDS),
+    )
 
 
 def _secret_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pullgate.local import DEFAULT_ADDRESS, is_local
+from pullgate.local import DEFAULT_ADDRESS, MAX_PORT, is_local
 from pullgate_server.errors import StartupError
 
 LEAST_REQUESTS_PER_MINUTE = 8
@@ -51,6 +51,11 @@ class Configuration:
         DEFAULT_ADDRESS,
         "Where to listen: HOST:PORT (port 0: a free one) or unix:PATH. Without TLS only loopback addresses and unix "
         "sockets are accepted, see --allow-plaintext.",
+    )
+    workers: int = option(
+        1,
+        "Processes that serve, all on the one port. With more than one, --docker-hub-requests-per-minute is divided "
+        "among them, --max-open-calls and --category-entries hold for each, and each has its own port for metrics.",
     )
     data_dir: Path | None = option(
         None,
@@ -141,10 +146,28 @@ class Configuration:
         False, "Serve without TLS on an address that other machines can reach. Tokens then cross the network readably."
     )
     max_open_calls: int = option(1000, "Calls that may be open at once; more are refused with RESOURCE_EXHAUSTED.")
+    max_subscribers: int = option(
+        10_000, "Subscribers to policies that may be connected at once; they are no open calls."
+    )
+    watch_bookmark: float = option(
+        10.0,
+        "How often a subscriber is told that nothing is missing. Who misses three takes what it knows for stale.",
+        unit="seconds",
+    )
+    watch_max_age: float = option(
+        600.0,
+        "After about this time, a fifth less or more, a subscriber is asked to come back: perhaps to another server.",
+        unit="seconds",
+    )
     max_message_bytes: int = option(4 * 1024 * 1024, "The largest request that is read.", unit="bytes")
     max_batch: int = option(500, "The most references in one BatchDecide.")
     store_poll: float = option(
         1.0, "How often the database is asked whether it is there and has anything new.", unit="seconds"
+    )
+    store_hints: bool = option(
+        True,
+        "Look as soon as another server has written: PostgreSQL says so (LISTEN/NOTIFY), and an SQLite file changes. "
+        "Otherwise what others write is seen within --store-poll.",
     )
     store_grace: float = option(
         30.0,
@@ -159,7 +182,9 @@ class Configuration:
     )
     stop_grace: float = option(10.0, "How long calls that are open at stop may take to finish.", unit="seconds")
     metrics_listen: str = option(
-        "", "Where to serve metrics for Prometheus over HTTP: HOST:PORT (port 0: a free one). Default: nowhere."
+        "",
+        "Where to serve metrics for Prometheus over HTTP: HOST:PORT (port 0: a free one). With --workers the first on "
+        "PORT, the second on PORT+1, and so on. Default: nowhere.",
     )
     log_format: LogFormat = option(LogFormat.AUTO, "How a line of the log looks.")
 
@@ -170,6 +195,8 @@ class Configuration:
             ("docker_hub_timeout", MAX_REQUEST_SECONDS),
             ("store_poll", MAX_SECONDS),
             ("store_grace", MAX_SECONDS),
+            ("watch_bookmark", MAX_SECONDS),
+            ("watch_max_age", MAX_SECONDS),
         ):
             if not 0 < getattr(self, name) <= most:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write seconds above 0, at most {most}")
@@ -177,21 +204,36 @@ class Configuration:
             if not 0 <= getattr(self, name) <= MAX_SECONDS:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write seconds from 0 to {MAX_SECONDS}")
         for name in (
-            "max_open_calls", "max_message_bytes", "max_batch", "category_entries",
+            "workers", "max_open_calls", "max_subscribers", "max_message_bytes", "max_batch", "category_entries",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise StartupError(f"{_flag(name)} is {getattr(self, name)}; write 1 or more")
-        if self.docker_hub_requests_per_minute < LEAST_REQUESTS_PER_MINUTE:
+        least = LEAST_REQUESTS_PER_MINUTE * self.workers
+        if CategorySourceName.DOCKER_HUB in self.sources and self.docker_hub_requests_per_minute < least:
             raise StartupError(
-                f"--docker-hub-requests-per-minute is {self.docker_hub_requests_per_minute}; write "
-                f"{LEAST_REQUESTS_PER_MINUTE} or more, or leave docker-hub out of --category-sources"
+                f"--docker-hub-requests-per-minute is {self.docker_hub_requests_per_minute}; write {least} or more, or "
+                "leave docker-hub out of --category-sources"
             )
+        self._check_workers()
         self._check_tls()
         self._check_categories()
         if not self._is_local() and not self.tls_cert and not self.allow_plaintext:
             raise StartupError(
                 f"--listen {self.listen} can be reached by other machines, and tokens would cross the network "
                 "readably: give --tls-cert and --tls-key, or listen on 127.0.0.1, or say --allow-plaintext"
+            )
+
+    def _check_workers(self) -> None:
+        metrics_port = self.metrics_listen.rpartition(":")[2]
+        if metrics_port.isdecimal() and 0 < int(metrics_port) <= MAX_PORT < int(metrics_port) + self.workers - 1:
+            raise StartupError(
+                f"--metrics-listen {self.metrics_listen} leaves no ports for --workers {self.workers}: each has one of "
+                f"its own, and {MAX_PORT} is the last"
+            )
+        if self.workers > 1 and self.listen.startswith("unix:"):
+            raise StartupError(
+                f"--workers {self.workers} cannot share --listen {self.listen}: a unix socket has one process; "
+                "listen on HOST:PORT, or leave --workers out"
             )
 
     def _check_tls(self) -> None:

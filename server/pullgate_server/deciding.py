@@ -1,28 +1,52 @@
 """Decides: puts together the snapshot, the identity, the reference and what is known of categories."""
 
 import asyncio
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
-from pullgate_policy import (
-    CategoryEvidence,
-    CategoryNeeded,
-    HubRepository,
-    Policy,
-    decide,
-    parse_reference,
-)
-from pullgate_policy.answer import Answer
-from pullgate_server.categories.chain import NEVER, Categories
+from pullgate_policy import Policy, parse_reference
+from pullgate_policy.answer import Answer, DecisionIds
+from pullgate_policy.conclusion import Conclusion, FoundCategory, concluding
+from pullgate_policy.docker_hub import HubRepository
+from pullgate_policy.errors import FieldInvalidError
+from pullgate_policy.knowledge import allowed_by_failing_open
+from pullgate_policy.subject import Subject
 from pullgate_server.clock import Clock
-from pullgate_server.errors import FieldInvalidError, RevisionNotYetVisibleError
-from pullgate_server.identities import Subject
-from pullgate_server.snapshot import Snapshot, SnapshotKeeper
+from pullgate_server.errors import RevisionNotYetVisibleError
+from pullgate_server.snapshot import Snapshot
 
 ANSWERING_TAKES = 0.05
 """Seconds before a call's deadline at which waiting ends, so that the answer still arrives."""
+
+_NOW = timedelta(0)
+
+
+class Snapshots(Protocol):
+    """Where the newest snapshot is."""
+
+    @property
+    def current(self) -> Snapshot:
+        """The newest one; raises RetryableError where nothing may be decided."""
+        ...
+
+    async def at_least(self, revision: int, wait: float) -> Snapshot:
+        """One at `revision` or later; raises RevisionNotYetVisibleError if none arrives within `wait` seconds."""
+        ...
+
+
+class CategoryFinder(Protocol):
+    """Where categories are found out."""
+
+    @property
+    def wait(self) -> float:
+        """The longest that a decision waits for what is not known yet, in seconds and in all."""
+        ...
+
+    async def category_of(self, repository: HubRepository, asked_by: str, wait: float) -> FoundCategory:
+        """What is known after at most about `wait` seconds, on behalf of an organization."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +61,6 @@ class PreparedAnswer:
     answer: Answer
     repeatable_until: datetime | None
     person_id: str = ""
-
-
-class DecisionIds:
-    """Names for answers: unique, the same length always, and cheap to make."""
-
-    LENGTH = 32
-
-    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
-        self._prefix = random_bytes(10).hex()
-        self._counter = itertools.count(1)
-
-    def next(self) -> str:
-        """A name that no other answer has: 80 random bits of this process, and a counter."""
-        return f"{self._prefix}{next(self._counter):012x}"
 
 
 class Patience:
@@ -87,8 +97,8 @@ class Decider:
 
     def __init__(
         self,
-        snapshots: SnapshotKeeper,
-        categories: Categories,
+        snapshots: Snapshots,
+        categories: CategoryFinder,
         ids: DecisionIds,
         *,
         cacheable_for: timedelta,
@@ -102,11 +112,11 @@ class Decider:
 
     @property
     def newest(self) -> Snapshot:
-        """The newest snapshot there is."""
+        """The newest snapshot there is; raises RetryableError where nothing may be decided."""
         return self._snapshots.current
 
     async def snapshot(self, min_revision: int, wait: float) -> Snapshot:
-        """The snapshot to decide with; raises FieldInvalidError and RevisionNotYetVisibleError."""
+        """The snapshot to decide with; raises FieldInvalidError, RevisionNotYetVisibleError and as `newest`."""
         if min_revision < 0:
             raise FieldInvalidError("min_revision", f"{min_revision} is below 0, and revisions are not")
         if min_revision <= self._snapshots.current.revision:
@@ -133,35 +143,37 @@ class Decider:
             patience: for how long categories that are not known yet are waited for.
             policies: instead of the snapshot's.
         """
-        parsed = parse_reference(reference)
-        now = self._clock()
-        known: dict[HubRepository, CategoryEvidence] = {}
-        change_at = recheck_at = subject.valid_until or NEVER
-        policies = snapshot.policies if policies is None else policies
-        while True:
-            decision = decide(
-                subject.organizations, policies, subject.identity, parsed, known, now, pins=snapshot.pin_index
-            )
-            if not isinstance(decision, CategoryNeeded):
-                break
-            category = await self._categories.category_of(
-                decision.repository, asked_by=subject.organizations[0], wait=patience.left()
-            )
-            known[decision.repository] = category.evidence
-            change_at = min(change_at, category.changes_at)
-            recheck_at = min(recheck_at, category.recheck_at)
-        change_at = min(change_at, decision.valid_until or NEVER)
-        # The same bytes promise the same time, so they can be repeated as long as all of it still lies ahead.
-        repeatable_until = min(change_at - self._cacheable_for, recheck_at)
+        steps = concluding(
+            subject,
+            snapshot.policies if policies is None else policies,
+            snapshot.pin_index,
+            parse_reference(reference),
+            self._clock(),
+            self._cacheable_for,
+        )
+        try:
+            repository = next(steps)
+            while True:
+                repository = steps.send(
+                    await self._categories.category_of(
+                        repository, asked_by=subject.organizations[0], wait=patience.left()
+                    )
+                )
+        except StopIteration as end:
+            conclusion: Conclusion = end.value
+        decision, notes, cacheable_for = conclusion.decision, subject.notes, conclusion.cacheable_for
+        if snapshot.failing_open:
+            # Nobody may be promised that for longer than it takes to know better.
+            decision, notes, cacheable_for = allowed_by_failing_open(decision), (*notes, snapshot.failing_open), _NOW
         return PreparedAnswer(
             answer=Answer(
                 decision=decision,
                 policy_revision=snapshot.revision,
                 decision_id=self._ids.next(),
-                cacheable_for=max(timedelta(0), min(self._cacheable_for, change_at - now)),
-                notes=subject.notes,
+                cacheable_for=cacheable_for,
+                notes=notes,
                 known_as_of=snapshot.known_as_of,
             ),
-            repeatable_until=repeatable_until if repeatable_until > now else None,
+            repeatable_until=conclusion.repeatable_until,
             person_id=subject.person_id,
         )

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from pullgate_policy import Identity, Policy, PullgateError
 from pullgate_policy.answer import Answer
+from pullgate_policy.caller import Caller
 from pullgate_policy.changes import SettingChange, policy_changes
+from pullgate_policy.subject import Subject, subject_of
 from pullgate_server.administration.policies import PolicyAdministration
-from pullgate_server.callers import Caller
 from pullgate_server.deciding import Decider, Patience
 from pullgate_server.errors import BatchTooLargeError, PolicyNotFoundError
-from pullgate_server.identities import Subject, subject_of
 from pullgate_server.snapshot import Snapshot
 
 
@@ -81,7 +81,7 @@ class PolicyTrial:
         tried = draft or self._policies.newest(organization).policy
         before = _Side({} if against is None else {organization: against.policy}, against.revision if against else 0)
         after = _Side({organization: tried}, 0 if draft else self._policies.newest(organization).revision)
-        subjects = [subject_of(caller, identity, [organization], snapshot) for identity in identities]
+        subjects = [subject_of(caller, identity, [organization], snapshot.members) for identity in identities]
         patience = self._decider.patience()
         # Together, so that many categories that are not known yet take no longer than one.
         results = await asyncio.gather(

@@ -4,37 +4,35 @@
     ├── TokenMissingError, TokenInvalidError          who asks
     ├── TokenExpiredError, TokenRevokedError
     ├── CertificateUnknownError
-    ├── RoleNotPermittedError                         who may not
-    ├── OrganizationNotPermittedError
     ├── MessageInvalidError, MessageTooLargeError     the bytes
-    ├── FieldInvalidError                             one field of the request
-    │   ├── IdentityTokenInvalidError
-    │   ├── OrganizationMissingError
-    │   ├── BatchTooLargeError
-    │   └── RequestIdReusedError
+    ├── IdentityTokenInvalidError                     one field of the request
+    ├── BatchTooLargeError, RequestIdReusedError
     ├── NotFoundError                                 what is not there
     │   ├── PolicyNotFoundError, PolicyRevisionNotFoundError
-    │   └── CategoryPinNotFoundError, MemberNotFoundError, TokenNotFoundError
+    │   ├── CategoryPinNotFoundError, MemberNotFoundError, TokenNotFoundError
+    │   └── SubscriptionNotFoundError
     ├── TokenAlreadyShownError                        a secret is shown once
     ├── RevisionStaleError                            a write based on what is no longer the newest
     ├── LockedOutError                                a write that its author could not undo
+    ├── StoreReplacedError                            a subscriber was told of another history
     └── RetryableError                                try again
         ├── RevisionNotYetVisibleError
-        ├── TooManyCallsError
-        ├── StoreUnavailableError
+        ├── TooManyCallsError, TooManySubscribersError
+        ├── StoreUnavailableError, IssuerUnavailableError
+        ├── KnowledgeTooOldError                      a sidecar does not know enough to answer
         ├── OutcomeUnknownError
         └── ServerStoppingError
 
-Errors of `pullgate_policy` (references, policies, identities, pins) pass through as they are.
+Errors of `pullgate_policy` (fields, references, policies, identities, pins, and who may not) pass through as they are.
 """
 
 from collections.abc import Iterable
 
-from pullgate_policy.errors import shown
+from pullgate_policy.errors import FieldInvalidError, PullgateError, shown
 
 
-class ServiceError(Exception):
-    """Root of the errors that the service itself raises for a caller."""
+class ServiceError(PullgateError):
+    """Root of the errors that the service alone raises for a caller."""
 
 
 class TokenMissingError(ServiceError):
@@ -73,24 +71,6 @@ class CertificateUnknownError(ServiceError):
         super().__init__(f"no caller is configured for the client certificate {shown_names}, and no token was sent")
 
 
-class RoleNotPermittedError(ServiceError):
-    """The caller's role may not do this; the message says whose may."""
-
-
-class OrganizationNotPermittedError(ServiceError):
-    """The caller belongs to another organization. Says nothing about whether the other one exists.
-
-    Args:
-        unnamed: why naming none is for operators alone, where that can be said.
-    """
-
-    def __init__(self, organization: str, own: str, unnamed: str = "") -> None:
-        refused = f"has no access to {shown(organization)}"
-        if unnamed and not organization:
-            refused = f"has to name it: {unnamed}"
-        super().__init__(f"this caller belongs to organization {own} and {refused}")
-
-
 class MessageInvalidError(ServiceError):
     """The bytes are not the method's request."""
 
@@ -105,20 +85,6 @@ class MessageTooLargeError(ServiceError):
         super().__init__(f"the request has {size} bytes, and at most {limit} are accepted; split it")
 
 
-class FieldInvalidError(ServiceError):
-    """One field of the request is wrong.
-
-    Attributes:
-        path: the field.
-        problem: what is wrong and what to do.
-    """
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
-        self.path = path
-        self.problem = problem
-
-
 class IdentityTokenInvalidError(FieldInvalidError):
     """The token in the identity belongs to no person that is known."""
 
@@ -126,16 +92,6 @@ class IdentityTokenInvalidError(FieldInvalidError):
         super().__init__(
             "identity.token",
             "is not a token of a person that this caller may decide for" + (f": {problem}" if problem else ""),
-        )
-
-
-class OrganizationMissingError(FieldInvalidError):
-    """Nobody's policy is asked about."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "organizations",
-            "name an organization here or in identity.memberships: this caller has none of its own",
         )
 
 
@@ -274,6 +230,44 @@ class OutcomeUnknownError(RetryableError):
             "repeat it with the same request id, or read first",
             1,
         )
+
+
+class StoreReplacedError(ServiceError):
+    """What a subscriber was told is of another store, or of a history that a backup has replaced."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the resume token is of another store than this server's, or of a history that a backup has replaced; "
+            "subscribe without it, and begin with a snapshot"
+        )
+
+
+class SubscriptionNotFoundError(NotFoundError):
+    """The caller has no subscription with this id."""
+
+    def __init__(self, subscription_id: str) -> None:
+        super().__init__(f"there is no subscription {shown(subscription_id)}; it may have ended")
+
+
+class TooManySubscribersError(RetryableError):
+    """The limit of subscribers is reached."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} subscribers are connected, and more are not accepted", 5)
+
+
+class IssuerUnavailableError(RetryableError):
+    """The token's issuer is trusted, and its keys could not be had yet."""
+
+    def __init__(self, issuer: str) -> None:
+        super().__init__(f"the keys of issuer {issuer} are not known yet", 5)
+
+
+class KnowledgeTooOldError(RetryableError):
+    """What a sidecar knows is older than it may be, or it does not know what the answer takes."""
+
+    def __init__(self, refusal: str) -> None:
+        super().__init__(refusal, 1)
 
 
 class ServerStoppingError(RetryableError):

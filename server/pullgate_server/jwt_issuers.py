@@ -43,12 +43,12 @@ import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from pullgate.local import is_local
+from pullgate_policy.caller import Caller
 from pullgate_policy.document import ListOf, MapOf, Plain, Record, SetOf, Text, describe, written
 from pullgate_policy.errors import Problem, shown
 from pullgate_server.caller_rules import CallerGrant, caller_name, read_rules
-from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
-from pullgate_server.errors import RetryableError, StartupError, TokenExpiredError, TokenInvalidError
+from pullgate_server.errors import IssuerUnavailableError, StartupError, TokenExpiredError, TokenInvalidError
 
 log = structlog.get_logger()
 
@@ -62,13 +62,6 @@ RETRY_AFTER = timedelta(seconds=10)
 
 MAX_LEEWAY = 60
 MAX_REFRESH = 86400
-
-
-class IssuerUnavailableError(RetryableError):
-    """The token's issuer is trusted, and its keys could not be had yet."""
-
-    def __init__(self, issuer: str) -> None:
-        super().__init__(f"the keys of issuer {issuer} are not known yet", 5)
 
 
 class SignatureAlgorithm(enum.Enum):

@@ -4,72 +4,55 @@ A decision takes no lock and touches no database, and whoever holds a snapshot s
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
-from pullgate_policy import Policy
 from pullgate_policy.event import AdministrativeEvent
-from pullgate_policy.pins import NO_PINS, CategoryPin, Pins
-from pullgate_policy.stored_policy import StoredPolicy
+from pullgate_policy.policy_state import PolicyState, merged
 from pullgate_server.clock import Clock
 from pullgate_server.errors import RetryableError, RevisionNotYetVisibleError
 from pullgate_server.stores.documents import contents_of_events
-from pullgate_server.stores.port import MemberList, PinKey, Store, StoreContents, StoredToken
+from pullgate_server.stores.port import RevisionChange, Store, StoreContents, StoredToken, Written
 
 log = structlog.get_logger()
 
-K = TypeVar("K")
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(PolicyState):
     """All that calls are decided from, as of one revision.
 
     Attributes:
-        stored: policies with who wrote them, by organization.
-        policies: the same without.
-        pins: by organization (empty: every one) and name.
-        pin_index: the same, as decisions look them up.
-        members: by organization and username; an organization that is not here has no member list.
         tokens: by id.
+        newest: the fingerprint of the write at this revision.
         known_as_of: while the store is out of reach: when this was last known to be the newest.
+        failing_open: why everything is allowed, for people, in a sidecar that was told to allow it when it knows too
+            little; empty where the policies hold.
+        followed: the organizations whose policies a sidecar follows; None for all.
     """
 
-    revision: int = 0
-    stored: Mapping[str, StoredPolicy] = field(default_factory=dict)
-    policies: Mapping[str, Policy] = field(default_factory=dict)
-    pins: Mapping[PinKey, CategoryPin] = field(default_factory=dict)
-    pin_index: Pins = NO_PINS
-    members: Mapping[str, MemberList] = field(default_factory=dict)
     tokens: Mapping[str, StoredToken] = field(default_factory=dict)
+    newest: str = ""
     known_as_of: datetime | None = None
+    failing_open: str = ""
+    followed: frozenset[str] | None = None
 
-    def with_changes(self, contents: StoreContents) -> "Snapshot":
+    def with_contents(self, contents: StoreContents) -> "Snapshot":
         """This snapshot and what was written since. What did not change stays the same object."""
-        stored = _merged(self.stored, contents.policies)
-        changed_members = {
-            organization: _merged(self.members.get(organization, {}), changed)
-            for organization, changed in contents.members.items()
-        }
-        pins = _merged(self.pins, contents.pins)
-        return Snapshot(
-            revision=contents.revision,
-            stored=stored,
-            policies=_merged(
-                self.policies,
-                {name: None if item is None else item.policy for name, item in contents.policies.items()},
-            ),
-            pins=pins,
-            pin_index=self.pin_index if pins is self.pins else Pins(pins.values()),
-            members=_merged(self.members, {name: changed or None for name, changed in changed_members.items()}),
-            tokens=_merged(self.tokens, contents.tokens),
+        return replace(
+            self.with_change(contents),
+            tokens=merged(self.tokens, contents.tokens),
+            newest=contents.newest,
+            known_as_of=None,
         )
+
+
+AnyWritten = TypeVar("AnyWritten", bound=Written | None)
+
+OnChange = Callable[[Sequence[RevisionChange]], None]
 
 
 class SnapshotKeeper:
@@ -86,17 +69,29 @@ class SnapshotKeeper:
         self._refreshing = asyncio.Lock()
         self._swapped = asyncio.Condition()
         self._on_swap: list[Callable[[], None]] = []
+        self._on_change: list[OnChange] = []
+        self._on_replacement: list[Callable[[], None]] = []
         self._last_contact = clock()
         self._trouble = ""
         self._loaded = False
-        self._newest = ""
         self._looking = asyncio.Lock()
         self._next_look: asyncio.Task[None] | None = None
         self._looks: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
 
     def call_on_swap(self, callback: Callable[[], None]) -> None:
         """Call `callback` right after every replacement of the snapshot."""
         self._on_swap.append(callback)
+
+    def call_on_change(self, on_change: OnChange, on_replacement: Callable[[], None]) -> None:
+        """Call back right after the snapshot was replaced by one with other contents, in the same step of the loop.
+
+        Args:
+            on_change: given the writes since, each on its own, in their order.
+            on_replacement: where there are none to be had, as after a backup was put in place.
+        """
+        self._on_change.append(on_change)
+        self._on_replacement.append(on_replacement)
 
     def silence(self) -> timedelta:
         """For how long the store has not answered."""
@@ -107,6 +102,7 @@ class SnapshotKeeper:
         async with self._refreshing:
             before = self.current
             since = before.revision if self._loaded else None
+            replaced = False
             try:
                 contents = await self._store.read(since)
             except RetryableError:
@@ -116,18 +112,22 @@ class SnapshotKeeper:
                     raise
                 # What a newer server wrote meanwhile, say: perhaps what came of it all can still be read.
                 log.error("changes cannot be read", since=since, exc_info=error)
-                before, contents = Snapshot(), await self._store.read(None)
-            if since is not None and (contents.revision < since or contents.at_since != self._newest):
+                before, contents, replaced = Snapshot(), await self._store.read(None), True
+            if since is not None and not replaced and (contents.revision < since or contents.at_since != before.newest):
                 # A backup was put in place: what was known since then never was.
                 log.warning("store went back", known=since, revision=contents.revision)
-                before, contents = Snapshot(), await self._store.read(None)
-            self._newest = contents.newest
+                before, contents, replaced = Snapshot(), await self._store.read(None), True
             if self._loaded and contents.revision == self.current.revision and before is self.current:
                 if before.known_as_of is None:
                     return before
                 before = replace(before, known_as_of=None)
             self._loaded = True
-            self._swap(before.with_changes(contents))
+            self._swap(before.with_contents(contents))
+            if replaced:
+                for on_replacement in self._on_replacement:
+                    on_replacement()
+            elif contents.steps:
+                self._tell_changes(contents.steps)
         await self._tell()
         return self.current
 
@@ -141,6 +141,10 @@ class SnapshotKeeper:
         self.current = snapshot
         for callback in self._on_swap:
             callback()
+
+    def _tell_changes(self, steps: Sequence[RevisionChange]) -> None:
+        for on_change in self._on_change:
+            on_change(steps)
 
     async def _tell(self) -> None:
         async with self._swapped:
@@ -158,22 +162,65 @@ class SnapshotKeeper:
         # Whoever asked may hang up; the others still want to know.
         await asyncio.shield(self._next_look)
 
-    async def take_in(
-        self, event: AdministrativeEvent, tokens: Mapping[str, StoredToken] = MappingProxyType({})
-    ) -> None:
-        """Make a write that was just committed hold here, also if the store has vanished right after it.
+    async def carry_out(
+        self, write: Awaitable[AnyWritten], tokens: Callable[[], Mapping[str, StoredToken]] = dict
+    ) -> AnyWritten:
+        """Carry out a write, and make it hold here before anybody is told of it.
+
+        It comes to its end though whoever asked for it does not wait for that: what is committed holds.
 
         Args:
-            tokens: the one that the event is about, if it is about one.
+            tokens: gives, once it is written, the one that the write is about, if it is about one.
         """
+        task = asyncio.ensure_future(self._carry_out(write, tokens))
+        self._writes.add(task)
+        task.add_done_callback(self._carried_out)
+        return await asyncio.shield(task)
+
+    async def _carry_out(
+        self, write: Awaitable[AnyWritten], tokens: Callable[[], Mapping[str, StoredToken]]
+    ) -> AnyWritten:
+        written = await write
+        if written is not None:
+            await self._take_in(written, tokens())
+        return written
+
+    def _carried_out(self, task: "asyncio.Task[Any]") -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            # What went wrong is for who waits for it, if anybody does.
+            task.exception()
+
+    async def _take_in(self, written: Written, tokens: Mapping[str, StoredToken]) -> None:
+        """Make a write that was just committed hold here, also if the store has vanished right after it."""
+        event = written.event
+        if written.repeated:
+            await self.look()
+            return
+        async with self._refreshing:
+            # What is known here is what the write was made on, so there is nothing to ask the store for.
+            followed = self.current.known_as_of is None and self.current.newest == written.follows
+            if followed and self._adopt(event, tokens):
+                self._last_contact = self._clock()
+                await self._tell()
+                return
         await self.look()
-        if self.current.revision == event.revision - 1:
-            contents = contents_of_events(event.revision, event.revision - 1, [event], tokens)
-            self._newest = contents.newest
-            self._swap(replace(self.current.with_changes(contents), known_as_of=self.current.known_as_of))
-            await self._tell()
-        elif self.current.revision < event.revision:
-            log.warning("a write holds when the store is back", revision=event.revision, known=self.current.revision)
+        async with self._refreshing:
+            if self._adopt(event, tokens):
+                await self._tell()
+            elif self.current.revision < event.revision:
+                log.warning(
+                    "a write holds when the store is back", revision=event.revision, known=self.current.revision
+                )
+
+    def _adopt(self, event: AdministrativeEvent, tokens: Mapping[str, StoredToken]) -> bool:
+        """Know what a write has changed, if it is the one after what is known."""
+        if self.current.revision != event.revision - 1:
+            return False
+        contents = contents_of_events(event.revision, event.revision - 1, [event], tokens)
+        self._swap(replace(self.current.with_contents(contents), known_as_of=self.current.known_as_of))
+        self._tell_changes(contents.steps)
+        return True
 
     async def close(self) -> None:
         """Look no more."""
@@ -222,16 +269,3 @@ class SnapshotKeeper:
         except TimeoutError:
             raise RevisionNotYetVisibleError(revision, self.current.revision) from None
         return self.current
-
-
-def _merged(before: Mapping[K, T], changed: Mapping[K, T | None]) -> Mapping[K, T]:
-    """`before` with what has changed; None takes away."""
-    if not changed:
-        return before
-    merged = dict(before)
-    for name, value in changed.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = value
-    return merged

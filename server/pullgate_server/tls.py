@@ -1,7 +1,6 @@
-"""TLS: the server's certificate, taken up anew when its files change, and the names in clients' certificates."""
+"""TLS: the server's certificate, taken up anew when its files change."""
 
 import stat
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from pullgate_server.certificate_callers import certificate_name
 from pullgate_server.clock import Clock
 from pullgate_server.errors import StartupError
 
 log = structlog.get_logger()
-
-# grpc lists all alternative names together as well, where a DNS name could pass for a URI.
-_NAMES_IN_CONTEXT = (("uri", "peer_uri"), ("dns", "peer_dns"), ("cn", "x509_common_name"))
 
 _FileState = tuple[int, int, int] | None
 
@@ -152,20 +147,6 @@ class ServerCertificates:
 
     def _states(self) -> tuple[_FileState, ...]:
         return tuple(_state(path) for path in (self._certificate, self._key, self._client_ca) if path is not None)
-
-
-def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
-    """The names in the client's certificate, as `CertificateCallers` compares them.
-
-    Args:
-        auth_context: what `ServicerContext.auth_context()` gives. Without a client certificate there are no names.
-    """
-    return tuple(
-        certificate_name(f"{kind}:{name}")
-        for kind, key in _NAMES_IN_CONTEXT
-        for name in (value.decode(errors="replace") for value in auth_context.get(key, ()))
-        if name
-    )
 
 
 def _read(option: str, path: Path) -> tuple[bytes, int]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pullgate_cli.decide import reason_in_words
+from pullgate_policy import Decision, Effect, Reason, parse_reference
 from tests.conftest import SOON, ServerProcess, clean_environment, run_pullgate, start_server, stop_server
 
 OFFICIAL_IMAGES = Path(__file__).parent.joinpath("official_images.txt").read_text().split()
@@ -127,6 +129,27 @@ def test_every_official_image_in_one_run(server: ServerProcess) -> None:
     assert result.returncode == 0
     assert [line.split()[1] for line in result.stdout.splitlines()] == OFFICIAL_IMAGES
     assert "144 allowed, 0 denied, 0 without a decision; asked in " in result.stderr
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_words(reason: Reason) -> None:
+    """Whatever reason an ALLOW comes with, as from a newer service, there are words for it."""
+    decision = Decision(
+        effect=Effect.ALLOW,
+        policy_effect=Effect.ALLOW,
+        enforced=True,
+        reason=reason,
+        message="",
+        help="",
+        evidence=None,
+        reference=parse_reference("nginx"),
+        repository=None,
+        organization="acme",
+        matched_rule="",
+        valid_until=None,
+    )
+
+    assert reason_in_words(decision)
 
 
 def test_more_than_a_batch(server: ServerProcess) -> None:

@@ -24,6 +24,7 @@ def blocks_of(text: str) -> list[tuple[str, str]]:
 
 FIRST_FIVE_MINUTES = README.split("## The first five minutes")[1].split("\n## ")[0]
 BLOCKS = blocks_of(FIRST_FIVE_MINUTES)
+WHERE_PULLS_HAPPEN = blocks_of(README.split("## Policies where pulls happen")[1].split("\n## ")[0])
 POLICIES_AS_CODE = blocks_of(README.split("## Policies as code")[1].split("\n## ")[0])
 
 
@@ -101,11 +102,28 @@ def test_policies_as_code(tmp_path: Path) -> None:
     assert compared == 3
 
 
+def test_policies_where_pulls_happen(tmp_path: Path) -> None:
+    """Following the policies, on the command line and in Python, runs as written and prints what it says."""
+    with server_of(tmp_path) as server:
+        printed, compared = shell(README_STRICT, tmp_path, server), 0
+        for language, text in WHERE_PULLS_HAPPEN:
+            if language == "sh":
+                printed = shell(text, tmp_path, server)
+            elif language == "python":
+                printed = shell(f"python - <<'END'\n{text}END", tmp_path, server)
+            else:
+                for line in text.splitlines():
+                    assert line in printed, f"{line!r} is not in\n{printed}"
+                compared += 1
+
+    assert compared == 2
+
+
 README_STRICT = "pullgate policy preset strict --org acme | pullgate policy apply --yes -f -"
 """What the first five minutes have done by then."""
 
 
-@pytest.mark.parametrize("page", ["callers", "policies", "operations", "categories"])
+@pytest.mark.parametrize("page", ["callers", "policies", "operations", "categories", "watch"])
 def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
     """The commands of a page run as written, one after the other, and none fails."""
     with server_of(tmp_path) as server:
@@ -113,7 +131,8 @@ def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
         for language, text in blocks_of((ROOT / f"docs/{page}.md").read_text()):
             if language == "sh" and not text.startswith("pullgate serve"):
                 # What asks is told yes, and what follows for ever is followed in tests of its own.
-                lines = [line for line in text.splitlines() if "--follow" not in line]
+                endless = re.compile("--follow|^pullgate watch(?!.*--count)")
+                lines = [line for line in text.splitlines() if not endless.search(line)]
                 lines = [f"{line} --yes" if re.search("policy (rollback|delete)", line) else line for line in lines]
                 printed = shell("\n".join(["set -e", *lines, "echo all of it"]), tmp_path, server)
                 assert "all of it" in printed, printed
@@ -151,7 +170,7 @@ def test_every_file_that_the_readme_names_is_there() -> None:
 
     assert [path for path in (*links, *paths) if not (ROOT / path).exists()] == []
     file_by_file = README.split("## A Decide request, file by file")[1].split("\n## ")[0]
-    short = re.findall(r"`((?:rpc/|stores/|categories/)?[\w]+\.py|stores/)`", file_by_file)
+    short = re.findall(r"`((?:rpc/|stores/|categories/|watching/)?[\w]+\.py|stores/)`", file_by_file)
     assert [path for path in short if not (ROOT / "server/pullgate_server" / path).exists()] == []
 
 

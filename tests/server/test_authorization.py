@@ -14,9 +14,10 @@ from google.protobuf.json_format import MessageToJson
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from pullgate.v1 import access_token_pb2, decision_pb2, identity_pb2, mapping, member_pb2, policy_pb2
+from pullgate.v1 import access_token_pb2, decision_pb2, identity_pb2, mapping, member_pb2, policy_pb2, policy_watch_pb2
 from pullgate.v1 import policy_admin_pb2 as admin
 from pullgate.v1 import policy_decision_pb2 as decisions
+from pullgate.v1.policy_watch_pb2_grpc import PolicyWatchServiceStub
 from pullgate_policy import Preset, preset_policy
 from pullgate_server.authorization import METHODS
 from pullgate_server.stores.port import Store
@@ -54,6 +55,9 @@ MATRIX: Mapping[str, tuple[str, str]] = {
     "RotateToken": ("AARRR", "ATRRR"),
     "ListEvents": ("AAARR", "AOORR"),
     "StreamEvents": ("AAARR", "AOORR"),
+    "Watch": ("AAARA", "AOORO"),
+    "ReportApplied": ("AAARA", ""),
+    "ListSubscribers": ("AAARR", "AOORR"),
 }
 """By method: what comes of a call for one's own organization, and for another one (empty where requests name none).
 
@@ -70,6 +74,7 @@ WHO_MAY = {
     "ARRRR": "that is for operators alone",
     "AARRR": "that is for owners of organization acme, and for operators",
     "AAARR": "that is for owners and policy managers of organization acme, and for operators",
+    "AAARA": "that is for owners and policy managers and enforcers of organization acme, and for operators",
 }
 """By the first column of MATRIX: how the sentence ends for those who may not."""
 
@@ -121,7 +126,8 @@ Metadata = tuple[tuple[str, str], ...]
 
 async def ask(service: Service, method: str, request: Any, secret: str = "", metadata: Metadata | None = None) -> Told:
     """Call a method, with the operator's token if no other is given; of a stream the first message is the answer."""
-    stub = service.decisions if hasattr(service.decisions, method) else service.administration
+    stubs: tuple[Any, ...] = (service.decisions, service.administration, PolicyWatchServiceStub(service.channel))
+    stub = next(stub for stub in stubs if hasattr(stub, method))
     options: dict[str, Any] = {"metadata": bearer(secret or service.token), "timeout": SOON}
     if metadata is not None:
         options["metadata"] = metadata
@@ -132,8 +138,8 @@ async def ask(service: Service, method: str, request: Any, secret: str = "", met
                 answer = await stream.read()
                 if answer.HasField("error"):
                     return Told(status=answer.error)
-            case "StreamEvents":
-                stream = stub.StreamEvents(request, **options)
+            case "StreamEvents" | "Watch":
+                stream = getattr(stub, method)(request, **options)
                 answer = await stream.read()
                 stream.cancel()
             case _:
@@ -291,14 +297,18 @@ REQUESTS: Mapping[str, Callable[[str, str], Any]] = {
     "RotateToken": lambda _, token: admin.RotateTokenRequest(id=token),
     "ListEvents": lambda name, _: admin.ListEventsRequest(organization=name),
     "StreamEvents": lambda name, _: admin.StreamEventsRequest(organization=name, since_revision=0),
+    "Watch": lambda name, _: policy_watch_pb2.WatchRequest(organizations=[name]),
+    "ReportApplied": lambda *_: policy_watch_pb2.ReportAppliedRequest(subscription_id="sub_0"),
+    "ListSubscribers": lambda name, _: admin.ListSubscribersRequest(organization=name),
 }
 """By method: a request about an organization, or about a token of it."""
 
 
 def methods() -> Mapping[str, Any]:
-    """Every method of the two services, as the descriptors have it, by its name."""
+    """Every method of the services, as the descriptors have it, by its name."""
     services = (
         decisions.DESCRIPTOR.services_by_name["PolicyDecisionService"],
+        policy_watch_pb2.DESCRIPTOR.services_by_name["PolicyWatchService"],
         admin.DESCRIPTOR.services_by_name["PolicyAdminService"],
     )
     return {method.name: method for service in services for method in service.methods}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from pullgate_policy.access_token import CallerRole
+from pullgate_policy.caller import Caller
 from pullgate_server.caller_rules import CallerGrant
-from pullgate_server.callers import Caller
 from pullgate_server.certificate_callers import CertificateCallers, certificate_name, read_certificate_callers
 from pullgate_server.errors import CertificateUnknownError, StartupError
 

@@ -27,6 +27,8 @@ REFUSED = [
     ({"store_poll": float("nan")}, "--store-poll is nan"),
     ({"cacheable_for": 1e13}, "--cacheable-for is 10000000000000.0"),
     ({"max_batch": 0}, "--max-batch is 0; write 1 or more"),
+    ({"workers": 2, "listen": "unix:x"}, "a unix socket has one process"),
+    ({"workers": 3, "metrics_listen": "127.0.0.1:65534"}, "leaves no ports for --workers 3"),
     ({"store_poll": 0.0}, "--store-poll is 0.0; write seconds above 0"),
     ({"drain_delay": -1.0}, "--drain-delay is -1.0; write seconds from 0 to"),
     ({"docker_hub_timeout": 10.1}, "--docker-hub-timeout is 10.1; write seconds above 0, at most 10"),

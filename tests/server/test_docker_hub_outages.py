@@ -16,7 +16,7 @@ from pullgate.v1 import decision_pb2, identity_pb2, policy_admin_pb2, policy_dec
 from pullgate_policy import Category, Preset, preset_policy
 from pullgate_server import deciding
 from pullgate_server.categories.remembering import REFRESHING
-from pullgate_server.server import RunningServer
+from pullgate_server.listening import RunningServer
 from pullgate_server.stores.category_knowledge import CategoryKnowledge, MemoryCategoryKnowledge, Remembered
 from pullgate_server.stores.engines import open_engine
 from pullgate_server.stores.memory import MemoryStore

@@ -26,8 +26,8 @@ from pullgate_policy import (
     parse_policy_yaml,
     parse_reference,
 )
-from pullgate_server.callers import Caller, CallerRole
-from pullgate_server.identities import subject_of
+from pullgate_policy.caller import Caller, CallerRole
+from pullgate_policy.subject import subject_of
 from pullgate_server.snapshot import Snapshot
 from tests.conftest import Serve, Service
 from tests.server.test_authorization import (
@@ -560,7 +560,7 @@ def test_an_enforcers_word_is_worth_membership_alone(
     answers = []
     for membership in (stated, Membership(organization="acme")):
         identity = Identity(username=username, memberships=(membership,), credential=credential)
-        subject = subject_of(ENFORCER, identity, asked, snapshot)
+        subject = subject_of(ENFORCER, identity, asked, snapshot.members)
         known: dict[Any, CategoryEvidence] = {}
         while True:
             parsed = parse_reference(reference)

@@ -24,12 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pullgate_policy.access_token import CallerRole
-from pullgate_server.callers import Caller
-from pullgate_server.errors import StartupError, TokenExpiredError, TokenInvalidError
+from pullgate_policy.caller import Caller
+from pullgate_server.errors import IssuerUnavailableError, StartupError, TokenExpiredError, TokenInvalidError
 from pullgate_server.jwt_issuers import (
     MAX_KEY_SET_BYTES,
     Issuer,
-    IssuerUnavailableError,
     JwtIssuers,
     KeySetFetcher,
     read_jwt_issuers,

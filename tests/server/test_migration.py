@@ -202,8 +202,8 @@ async def test_events_of_pins_from_before_they_could_expire_are_read(database: O
     await write_as_0001(engine)
     await bring_up_to_date(engine, allowed=True)
     store = SqlStore(engine)
-    followed = Snapshot().with_changes(await store.read(0))
-    everything = Snapshot().with_changes(await store.read(None))
+    followed = Snapshot().with_contents(await store.read(0))
+    everything = Snapshot().with_contents(await store.read(None))
 
     assert followed.pins == everything.pins
     assert [(pin.name, pin.organization, pin.expires_at) for pin in followed.pins.values()] == [("someuser", "", None)]

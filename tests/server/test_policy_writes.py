@@ -26,8 +26,8 @@ from pullgate.v1 import (
 )
 from pullgate_policy import Preset, parse_policy, policy_data, preset_policy
 from pullgate_server.stores.memory import MemoryStore
-from pullgate_server.stores.port import Store
-from tests.conftest import Serve, Service
+from pullgate_server.stores.port import Store, Written
+from tests.conftest import SOON, Serve, Service
 from tests.server.test_policy_admin_service import put
 from tests.server.test_policy_decision_service import CATALOGUE, DEV, question, refusal
 from tests.stores import store_at
@@ -1101,3 +1101,35 @@ async def test_a_note_has_its_limits(serve: Serve, method: str, fields: dict[str
         await call(service, method, **fields, comment="line\nline")
 
         assert (await call(service, "ListEvents", page_size=1)).events[0].comment == "line\nline"
+
+
+class LateStore(MemoryStore):
+    """A store that has committed a write some time before it says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+        self.has_committed = asyncio.Event()
+
+    async def write_policy(self, *write: Any) -> Written:
+        """Write, and answer when it may."""
+        written = await super().write_policy(*write)
+        self.has_committed.set()
+        await self.may_answer.wait()
+        return written
+
+
+async def test_a_write_that_nobody_waits_for_holds(serve: Serve) -> None:
+    """A write that was committed holds at once though its caller has hung up, and nobody else would look."""
+    store = LateStore()
+    async with serve(store=store, store_poll=3600.0) as service:
+        request = policy_admin_pb2.PutPolicyRequest(policy=policy_pb2.Policy(organization="acme"))
+        call = service.administration.PutPolicy(request, metadata=service.metadata)
+        await store.has_committed.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        store.may_answer.set()
+        snapshot = await asyncio.wait_for(service.application.snapshots.swapped(0), SOON)
+
+    assert set(snapshot.policies) == {"acme"}

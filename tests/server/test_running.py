@@ -19,7 +19,7 @@ from pullgate_server.composition import World, compose
 from pullgate_server.configuration import Configuration
 from pullgate_server.deciding import Decider
 from pullgate_server.errors import StartupError
-from pullgate_server.server import RunningServer
+from pullgate_server.listening import RunningServer
 from pullgate_server.stores.category_knowledge import MemoryCategoryKnowledge
 from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.token_secrets import SecretHasher
@@ -134,6 +134,7 @@ async def test_reflection_lists_and_describes(serve: Serve, version: str) -> Non
 
     assert {
         "pullgate.v1.PolicyDecisionService",
+        "pullgate.v1.PolicyWatchService",
         "pullgate.v1.PolicyAdminService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from pullgate_policy import Category, CommunityClass, Policy, Preset, Role, preset_policy
 from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.event import EventSubject
-from pullgate_policy.members import Member
+from pullgate_policy.members import Member, MemberList
 from pullgate_policy.pins import CategoryPin, Pins
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.errors import (
@@ -24,7 +24,7 @@ from pullgate_server.errors import (
 )
 from pullgate_server.snapshot import Snapshot
 from pullgate_server.stores.memory import MemoryStore
-from pullgate_server.stores.port import EventFilter, MemberList, Store, StoredToken, WriteRequest, Written
+from pullgate_server.stores.port import EventFilter, Store, StoredToken, WriteRequest, Written
 from tests.policy import strategies as of
 from tests.postgresql import PostgresqlServer
 from tests.stores import KINDS, NOW, by_ada, open_store, put_pin, put_policy, store_at
@@ -87,8 +87,8 @@ def token(number: int, **fields: object) -> StoredToken:
 async def snapshot_of(store: Store, since: Snapshot | None = None) -> Snapshot:
     """What is in the store, all of it, or by what was written since."""
     if since is None:
-        return Snapshot().with_changes(await store.read(None))
-    return since.with_changes(await store.read(since.revision))
+        return Snapshot().with_contents(await store.read(None))
+    return since.with_contents(await store.read(since.revision))
 
 
 async def test_an_empty_store_is_at_revision_0(store: Store) -> None:
@@ -147,7 +147,7 @@ async def test_following_the_store_comes_to_what_is_in_it(store: Store) -> None:
         lambda: store.write_token("tok_1", lambda _: token(1, revoked_at=NOW), by_ada()),
         lambda: put(store, "initech"),
     ]
-    every_step = every_third = Snapshot().with_changes(await store.read(None))
+    every_step = every_third = Snapshot().with_contents(await store.read(None))
     for index, write in enumerate(writes):
         await write()  # type: ignore[misc]
         every_step = await snapshot_of(store, every_step)

@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from pullgate_server.certificate_callers import certificate_names
 from pullgate_server.clock import system_clock
 from pullgate_server.errors import StartupError
-from pullgate_server.tls import ServerCertificates, certificate_names
+from pullgate_server.tls import ServerCertificates
 from tests.conftest import SOON, Clock
 
 LOCALHOST = (x509.DNSName("localhost"),)

@@ -88,6 +88,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the database broke off while a write was committed; repeat it with the same request id."""
     ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 32
     """UNAVAILABLE: the signing keys of the token's issuer are not known yet."""
+    ERROR_REASON_STORE_REPLACED: _ErrorReason.ValueType  # 33
+    """FAILED_PRECONDITION: the resume token is of another store, or of a history that a backup has replaced; subscribe
+    without it.
+    """
+    ERROR_REASON_TOO_MANY_SUBSCRIBERS: _ErrorReason.ValueType  # 34
+    """RESOURCE_EXHAUSTED: as many subscribe as are accepted."""
+    ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 35
+    """NOT_FOUND: there is no subscription of the caller's with this id."""
+    ERROR_REASON_KNOWLEDGE_TOO_OLD: _ErrorReason.ValueType  # 36
+    """UNAVAILABLE: what a sidecar knows is older than the age up to which it may be used, or it knows nothing yet."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why no answer was given: the reason in the google.rpc.ErrorInfo of every error, without the prefix, in the domain
@@ -160,4 +170,14 @@ ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 31
 """UNAVAILABLE: the database broke off while a write was committed; repeat it with the same request id."""
 ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 32
 """UNAVAILABLE: the signing keys of the token's issuer are not known yet."""
+ERROR_REASON_STORE_REPLACED: ErrorReason.ValueType  # 33
+"""FAILED_PRECONDITION: the resume token is of another store, or of a history that a backup has replaced; subscribe
+without it.
+"""
+ERROR_REASON_TOO_MANY_SUBSCRIBERS: ErrorReason.ValueType  # 34
+"""RESOURCE_EXHAUSTED: as many subscribe as are accepted."""
+ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 35
+"""NOT_FOUND: there is no subscription of the caller's with this id."""
+ERROR_REASON_KNOWLEDGE_TOO_OLD: ErrorReason.ValueType  # 36
+"""UNAVAILABLE: what a sidecar knows is older than the age up to which it may be used, or it knows nothing yet."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

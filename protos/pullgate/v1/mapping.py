@@ -21,6 +21,7 @@ from pullgate.v1 import (
     member_pb2,
     policy_admin_pb2,
     policy_pb2,
+    policy_watch_pb2,
 )
 from pullgate_policy import (
     Category,
@@ -44,13 +45,27 @@ from pullgate_policy import (
 )
 from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.answer import Answer
+from pullgate_policy.caller import Caller
 from pullgate_policy.category_lookup import CategoryLookup, KnownCategory, LookupStep, Outcome
 from pullgate_policy.changes import SettingChange
 from pullgate_policy.document import Plain
 from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_policy.members import Member, parse_members
-from pullgate_policy.pins import CategoryPin, InvalidPinError
+from pullgate_policy.pins import CategoryPin, InvalidPinError, PinKey
+from pullgate_policy.policy_state import StateChange
 from pullgate_policy.stored_policy import PolicyRevision, StoredPolicy
+from pullgate_policy.subscriber import Subscriber
+from pullgate_policy.watch import (
+    Bookmark,
+    CategoriesFound,
+    Changed,
+    GoAway,
+    GoAwayReason,
+    Opened,
+    SnapshotEnd,
+    SnapshotPart,
+    WatchEvent,
+)
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -84,6 +99,8 @@ _CREDENTIALS = {
 }
 _CALLER_ROLES = _numbers(CallerRole, access_token_pb2.CallerRole, "CALLER_ROLE_")
 _CALLER_ROLE_OF = {number: role for role, number in _CALLER_ROLES.items()}
+_GO_AWAY_REASONS = _numbers(GoAwayReason, policy_watch_pb2.GoAwayReason, "GO_AWAY_REASON_")
+_GO_AWAY_REASON_OF = {number: reason for reason, number in _GO_AWAY_REASONS.items()}
 _SUBJECTS = _numbers(EventSubject, event_pb2.EventSubject, "EVENT_SUBJECT_")
 _SUBJECT_OF = {number: subject for subject, number in _SUBJECTS.items()}
 _ROLE_OF = {0: Role.MEMBER, **{number: role for role, number in _ROLES.items()}}
@@ -183,9 +200,9 @@ def evidence_to_message(evidence: CategoryEvidence) -> decision_pb2.CategoryEvid
 def evidence_from_message(
     category: decision_pb2.ImageCategory.ValueType, message: decision_pb2.CategoryEvidence
 ) -> CategoryEvidence:
-    """What is known of a category, from the category and what stands beside it."""
+    """What is known of a category, from the category and what stands beside it. A newer contract's is UNKNOWN here."""
     return CategoryEvidence(
-        category=_CATEGORY_OF[category],
+        category=_CATEGORY_OF.get(category, Category.UNKNOWN),
         community_class=_COMMUNITY_CLASS_OF.get(message.community_class),
         source=message.source,
         detail=message.detail,
@@ -215,6 +232,7 @@ def category_lookup_to_message(lookup: CategoryLookup) -> policy_admin_pb2.Categ
             )
             for step in lookup.steps
         ],
+        whole_namespace=lookup.whole_namespace,
     )
 
 
@@ -229,6 +247,7 @@ def category_lookup_from_message(message: policy_admin_pb2.CategoryLookup) -> Ca
             )
             for step in message.steps
         ),
+        whole_namespace=message.whole_namespace,
     )
 
 
@@ -246,14 +265,27 @@ def known_category_from_message(message: policy_admin_pb2.KnownCategory) -> Know
     return KnownCategory(name=message.name, evidence=evidence_from_message(message.category, message.evidence))
 
 
+class UnknownEffectError(ValueError):
+    """A decision has an effect that this version of the contract does not know."""
+
+
 def answer_from_message(message: decision_pb2.Decision) -> Answer:
-    """The answer that a service sent."""
+    """The answer that a service sent.
+
+    A reason of a newer contract stands as CATEGORY_UNKNOWN, the one that goes with either effect, and a note says so.
+
+    Raises:
+        UnknownEffectError: of effects none is taken for another.
+    """
+    notes = list(message.notes)
+    if message.reason not in _REASON_OF:
+        notes.append(f"the service's reason has the number {message.reason}, which is newer than this program")
     evidence = evidence_from_message(message.category, message.evidence) if message.category else None
     decision = Decision(
-        effect=_EFFECT_OF[message.effect],
-        policy_effect=_EFFECT_OF[message.policy_effect],
+        effect=_effect_from_message(message.effect),
+        policy_effect=_effect_from_message(message.policy_effect),
         enforced=message.enforced,
-        reason=_REASON_OF[message.reason],
+        reason=_REASON_OF.get(message.reason, Reason.CATEGORY_UNKNOWN),
         message=message.message,
         help=message.help,
         evidence=evidence,
@@ -268,9 +300,15 @@ def answer_from_message(message: decision_pb2.Decision) -> Answer:
         policy_revision=message.policy_revision,
         decision_id=message.decision_id,
         cacheable_for=message.cacheable_for.ToTimedelta(),
-        notes=tuple(message.notes),
+        notes=tuple(notes),
         known_as_of=moment_of(message, "known_as_of"),
     )
+
+
+def _effect_from_message(number: int) -> Effect:
+    if number not in _EFFECT_OF:
+        raise UnknownEffectError(f"its effect has the number {number}, which is none that is known here")
+    return _EFFECT_OF[number]
 
 
 def policy_from_message(message: policy_pb2.Policy) -> Policy:
@@ -603,3 +641,213 @@ def _value(data: Plain) -> struct_pb2.Value:
 
 def _struct(data: Mapping[str, Plain] | None) -> struct_pb2.Struct | None:
     return None if data is None else json_format.ParseDict(dict(data), struct_pb2.Struct())
+
+
+def subscriber_to_message(subscriber: Subscriber) -> policy_admin_pb2.Subscriber:
+    """The message for one who subscribes."""
+    return policy_admin_pb2.Subscriber(
+        subscription_id=subscriber.subscription_id,
+        name=subscriber.name,
+        caller=subscriber.caller,
+        organization=subscriber.organization,
+        watched_organizations=subscriber.watched,
+        connected_at=timestamp(subscriber.connected_at),
+        sent_revision=subscriber.sent_revision,
+        applied_revision=subscriber.applied_revision,
+        applied_at=timestamp(subscriber.applied_at),
+        lag=duration(subscriber.lag),
+        error=subscriber.error,
+        server=subscriber.server,
+    )
+
+
+def subscriber_from_message(message: policy_admin_pb2.Subscriber) -> Subscriber:
+    """The subscriber that a service sent."""
+    return Subscriber(
+        subscription_id=message.subscription_id,
+        name=message.name,
+        caller=message.caller,
+        organization=message.organization,
+        watched=tuple(message.watched_organizations),
+        connected_at=_moment(message.connected_at),
+        sent_revision=message.sent_revision,
+        applied_revision=message.applied_revision,
+        applied_at=moment_of(message, "applied_at"),
+        lag=message.lag.ToTimedelta() if message.HasField("lag") else None,
+        error=message.error,
+        server=message.server,
+    )
+
+
+def opened_to_message(opened: Opened) -> policy_watch_pb2.Opened:
+    """The message for a subscription that is open."""
+    caller = opened.caller
+    return policy_watch_pb2.Opened(
+        subscription_id=opened.subscription_id,
+        store_id=opened.store_id,
+        resumed=opened.resumed,
+        bookmark_interval=duration(opened.bookmark_interval),
+        role=caller_role_to_message(caller.role),
+        organization=caller.organization,
+        username=caller.username,
+        may_assert_roles=caller.may_assert_roles,
+        name=caller.name,
+        expires_at=timestamp(caller.expires_at),
+        newest_revision=opened.newest_revision,
+    )
+
+
+def snapshot_part_to_message(part: SnapshotPart) -> policy_watch_pb2.SnapshotChunk:
+    """The message for a part of a snapshot, without its policies, which are written down apart."""
+    return policy_watch_pb2.SnapshotChunk(
+        members=[organization_member_to_message(organization, member) for organization, member in part.members],
+        pins=map(pin_to_message, part.pins),
+    )
+
+
+def organization_member_to_message(organization: str, member: Member) -> policy_watch_pb2.OrganizationMember:
+    """The message for an entry of an organization's member list."""
+    return policy_watch_pb2.OrganizationMember(organization=organization, member=member_to_message(member))
+
+
+def changed_to_message(changed: Changed) -> policy_watch_pb2.Change:
+    """The message for a change: all of it that is the same for everybody who is told of it, but for its policies."""
+    change = changed.change
+    return policy_watch_pb2.Change(
+        removed_policies=sorted(name for name, stored in change.policies.items() if stored is None),
+        members=[
+            organization_member_to_message(organization, member)
+            for organization, members in change.members.items()
+            for member in members.values()
+            if member is not None
+        ],
+        removed_members=[
+            policy_watch_pb2.MemberName(organization=organization, username=username)
+            for organization, members in change.members.items()
+            for username, member in members.items()
+            if member is None
+        ],
+        pins=[pin_to_message(pin) for pin in change.pins.values() if pin is not None],
+        removed_pins=[
+            policy_watch_pb2.PinName(organization=organization, name=name)
+            for (organization, name), pin in change.pins.items()
+            if pin is None
+        ],
+        added=sorted(changed.added),
+        written_at=timestamp(changed.written_at),
+        author=changed.author,
+        comment=changed.comment,
+    )
+
+
+def bookmark_to_message(bookmark: Bookmark) -> policy_watch_pb2.Bookmark:
+    """The message for a bookmark."""
+    return policy_watch_pb2.Bookmark(
+        revision=bookmark.revision,
+        resume_token=bookmark.resume_token,
+        server_time=timestamp(bookmark.server_time),
+        known_as_of=timestamp(bookmark.known_as_of),
+    )
+
+
+def go_away_to_message(go_away: GoAway) -> policy_watch_pb2.GoAway:
+    """The message that ends a stream."""
+    number = 0 if go_away.reason is None else _GO_AWAY_REASONS[go_away.reason]
+    return policy_watch_pb2.GoAway(
+        reason=policy_watch_pb2.GoAwayReason.ValueType(number), reconnect_after=duration(go_away.reconnect_after)
+    )
+
+
+def watch_event_from_message(message: policy_watch_pb2.WatchResponse) -> WatchEvent | None:
+    """What a service told; None for what is not known here, as of a newer service.
+
+    Raises:
+        PullgateError: a policy, a member or a pin in it is none that can be used here.
+    """
+    match message.WhichOneof("event"):
+        case "opened":
+            return _opened_from_message(message.opened)
+        case "snapshot_chunk":
+            return _snapshot_part_from_message(message.snapshot_chunk)
+        case "snapshot_end":
+            end = message.snapshot_end
+            return SnapshotEnd(revision=end.revision, count=end.count, resume_token=end.resume_token, digest=end.digest)
+        case "change":
+            return _changed_from_message(message.change)
+        case "category_update":
+            return CategoriesFound(
+                categories=tuple(map(known_category_from_message, message.category_update.categories))
+            )
+        case "bookmark":
+            return Bookmark(
+                revision=message.bookmark.revision,
+                resume_token=message.bookmark.resume_token,
+                server_time=_moment(message.bookmark.server_time),
+                known_as_of=moment_of(message.bookmark, "known_as_of"),
+            )
+        case "go_away":
+            return GoAway(
+                reason=_GO_AWAY_REASON_OF.get(message.go_away.reason),
+                reconnect_after=message.go_away.reconnect_after.ToTimedelta(),
+            )
+    return None
+
+
+def _opened_from_message(message: policy_watch_pb2.Opened) -> Opened:
+    return Opened(
+        subscription_id=message.subscription_id,
+        store_id=message.store_id,
+        resumed=message.resumed,
+        bookmark_interval=message.bookmark_interval.ToTimedelta(),
+        caller=Caller(
+            id=message.subscription_id,
+            name=message.name,
+            # One that is not known here may do the least.
+            role=caller_role_from_message(message.role) or CallerRole.MEMBER,
+            organization=message.organization,
+            username=message.username,
+            may_assert_roles=message.may_assert_roles,
+            expires_at=moment_of(message, "expires_at"),
+        ),
+        newest_revision=message.newest_revision,
+    )
+
+
+def _snapshot_part_from_message(message: policy_watch_pb2.SnapshotChunk) -> SnapshotPart:
+    return SnapshotPart(
+        policies=tuple(map(stored_policy_from_message, message.policies)),
+        members=_organization_members(message.members),
+        pins=tuple(map(pin_as_stored, message.pins)),
+    )
+
+
+def _organization_members(
+    messages: Iterable[policy_watch_pb2.OrganizationMember],
+) -> tuple[tuple[str, Member], ...]:
+    entries = list(messages)
+    # One by one, as lists of several organizations may each have an entry of the same name.
+    return tuple((entry.organization, members_from_messages([entry.member])[0]) for entry in entries)
+
+
+def _changed_from_message(message: policy_watch_pb2.Change) -> Changed:
+    policies: dict[str, StoredPolicy | None] = dict.fromkeys(message.removed_policies)
+    for stored in map(stored_policy_from_message, message.policies):
+        policies[stored.policy.organization] = stored
+    members: dict[str, dict[str, Member | None]] = {}
+    for name in message.removed_members:
+        members.setdefault(name.organization, {})[name.username] = None
+    for organization, member in _organization_members(message.members):
+        members.setdefault(organization, {})[member.username] = member
+    pins: dict[PinKey, CategoryPin | None] = {(name.organization, name.name): None for name in message.removed_pins}
+    for pin in map(pin_as_stored, message.pins):
+        pins[pin.organization, pin.name] = pin
+    return Changed(
+        change=StateChange(revision=message.revision, policies=policies, pins=pins, members=members),
+        prev_revision=message.prev_revision,
+        resume_token=message.resume_token,
+        catch_up=message.catch_up,
+        added=frozenset(message.added),
+        written_at=moment_of(message, "written_at"),
+        author=message.author,
+        comment=message.comment,
+    )

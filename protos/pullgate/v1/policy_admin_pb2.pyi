@@ -518,8 +518,11 @@ class LookUpCategoriesRequest(_message.Message):
 
     NAMES_FIELD_NUMBER: _builtins.int
     ORGANIZATION_FIELD_NUMBER: _builtins.int
+    SOURCES_ONLY_FIELD_NUMBER: _builtins.int
     organization: _builtins.str
     """As they are for this organization, whose own namespaces and pins count. Empty: the caller's own; for operators none."""
+    sources_only: _builtins.bool
+    """Leave own namespaces and pins aside: what the sources say, as whoever knows those already needs it."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Namespaces of Docker Hub (grafana) or repositories (grafana/loki), at most 100."""
@@ -529,10 +532,11 @@ class LookUpCategoriesRequest(_message.Message):
         *,
         names: _abc.Iterable[_builtins.str] | None = ...,
         organization: _builtins.str = ...,
+        sources_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "organization", b"organization"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "organization", b"organization", "sources_only", b"sources_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -624,10 +628,13 @@ class CategoryLookup(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    WHOLE_NAMESPACE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name, as it was asked for."""
     category: _decision_pb2.ImageCategory.ValueType
     """The category."""
+    whole_namespace: _builtins.bool
+    """Whether the same holds for all repositories of the namespace, but for those that have pins of their own."""
     @_builtins.property
     def evidence(self) -> _decision_pb2.CategoryEvidence:
         """How it is known, or why it is not."""
@@ -643,10 +650,11 @@ class CategoryLookup(_message.Message):
         category: _decision_pb2.ImageCategory.ValueType = ...,
         evidence: _decision_pb2.CategoryEvidence | None = ...,
         steps: _abc.Iterable[Global___CategoryLookupStep] | None = ...,
+        whole_namespace: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "evidence", b"evidence", "name", b"name", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "evidence", b"evidence", "name", b"name", "steps", b"steps", "whole_namespace", b"whole_namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1916,3 +1924,141 @@ class StreamEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamEventsResponse: _TypeAlias = StreamEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListSubscribersRequest(_message.Message):
+    """Which subscribers to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    organization: _builtins.str
+    """Those that belong to this organization. Empty: all that the caller may see."""
+    page_size: _builtins.int
+    """The most to return, at most 1000. 0: 100."""
+    page_token: _builtins.str
+    """Where an earlier page ended. Empty: from the beginning."""
+    def __init__(
+        self,
+        *,
+        organization: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSubscribersRequest: _TypeAlias = ListSubscribersRequest  # noqa: Y015
+
+@_typing.final
+class ListSubscribersResponse(_message.Message):
+    """A page of subscribers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEWEST_REVISION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where to go on. Empty: this is the last page."""
+    newest_revision: _builtins.int
+    """The newest revision of the store."""
+    @_builtins.property
+    def subscribers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscriber]:
+        """The subscribers."""
+
+    def __init__(
+        self,
+        *,
+        subscribers: _abc.Iterable[Global___Subscriber] | None = ...,
+        next_page_token: _builtins.str = ...,
+        newest_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newest_revision", b"newest_revision", "next_page_token", b"next_page_token", "subscribers", b"subscribers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSubscribersResponse: _TypeAlias = ListSubscribersResponse  # noqa: Y015
+
+@_typing.final
+class Subscriber(_message.Message):
+    """One who subscribes to policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    WATCHED_ORGANIZATIONS_FIELD_NUMBER: _builtins.int
+    CONNECTED_AT_FIELD_NUMBER: _builtins.int
+    SENT_REVISION_FIELD_NUMBER: _builtins.int
+    APPLIED_REVISION_FIELD_NUMBER: _builtins.int
+    APPLIED_AT_FIELD_NUMBER: _builtins.int
+    LAG_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Names the subscription."""
+    name: _builtins.str
+    """The subscriber's own name."""
+    caller: _builtins.str
+    """The name of the caller that subscribed."""
+    organization: _builtins.str
+    """The organization that the caller belongs to. Empty for operators."""
+    sent_revision: _builtins.int
+    """The newest revision that it was told."""
+    applied_revision: _builtins.int
+    """The newest revision that it says it has applied. 0: it has said nothing."""
+    error: _builtins.str
+    """Why it refused a revision, in its own words, until it applies a later one."""
+    server: _builtins.str
+    """The server that it is connected to."""
+    @_builtins.property
+    def watched_organizations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The organizations that were asked for. Empty: all that the caller may watch."""
+
+    @_builtins.property
+    def connected_at(self) -> _timestamp_pb2.Timestamp:
+        """When the stream began."""
+
+    @_builtins.property
+    def applied_at(self) -> _timestamp_pb2.Timestamp:
+        """When it said so."""
+
+    @_builtins.property
+    def lag(self) -> _duration_pb2.Duration:
+        """For how long there has been a revision that concerns it and that it does not say it has applied. Unset: there is
+        none.
+        """
+
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        organization: _builtins.str = ...,
+        watched_organizations: _abc.Iterable[_builtins.str] | None = ...,
+        connected_at: _timestamp_pb2.Timestamp | None = ...,
+        sent_revision: _builtins.int = ...,
+        applied_revision: _builtins.int = ...,
+        applied_at: _timestamp_pb2.Timestamp | None = ...,
+        lag: _duration_pb2.Duration | None = ...,
+        error: _builtins.str = ...,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied_at", b"applied_at", "connected_at", b"connected_at", "lag", b"lag"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_at", b"applied_at", "applied_revision", b"applied_revision", "caller", b"caller", "connected_at", b"connected_at", "error", b"error", "lag", b"lag", "name", b"name", "organization", b"organization", "sent_revision", b"sent_revision", "server", b"server", "subscription_id", b"subscription_id", "watched_organizations", b"watched_organizations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Subscriber: _TypeAlias = Subscriber  # noqa: Y015

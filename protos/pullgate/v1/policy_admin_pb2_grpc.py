@@ -163,6 +163,11 @@ class PolicyAdminServiceStub(object):
                 request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsRequest.SerializeToString,
                 response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsResponse.FromString,
                 _registered_method=True)
+        self.ListSubscribers = channel.unary_unary(
+                '/pullgate.v1.PolicyAdminService/ListSubscribers',
+                request_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListSubscribersRequest.SerializeToString,
+                response_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListSubscribersResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyAdminServiceServicer(object):
@@ -348,6 +353,13 @@ class PolicyAdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSubscribers(self, request, context):
+        """Who subscribes to policies, on all servers of this database, with what each has applied; in the order of the names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -475,6 +487,11 @@ def add_PolicyAdminServiceServicer_to_server(servicer, server):
                     servicer.StreamEvents,
                     request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsRequest.FromString,
                     response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsResponse.SerializeToString,
+            ),
+            'ListSubscribers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSubscribers,
+                    request_deserializer=pullgate_dot_v1_dot_policy__admin__pb2.ListSubscribersRequest.FromString,
+                    response_serializer=pullgate_dot_v1_dot_policy__admin__pb2.ListSubscribersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1156,6 +1173,33 @@ class PolicyAdminService(object):
             '/pullgate.v1.PolicyAdminService/StreamEvents',
             pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsRequest.SerializeToString,
             pullgate_dot_v1_dot_policy__admin__pb2.StreamEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSubscribers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pullgate.v1.PolicyAdminService/ListSubscribers',
+            pullgate_dot_v1_dot_policy__admin__pb2.ListSubscribersRequest.SerializeToString,
+            pullgate_dot_v1_dot_policy__admin__pb2.ListSubscribersResponse.FromString,
             options,
             channel_credentials,
             insecure,

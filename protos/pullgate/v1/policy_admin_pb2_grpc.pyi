@@ -89,6 +89,8 @@ class PolicyAdminServiceStub:
     """Administrative events, the newest first, page by page."""
     StreamEvents: _grpc.UnaryStreamMultiCallable[_policy_admin_pb2.StreamEventsRequest, _policy_admin_pb2.StreamEventsResponse]
     """Administrative events as they are written, in their order."""
+    ListSubscribers: _grpc.UnaryUnaryMultiCallable[_policy_admin_pb2.ListSubscribersRequest, _policy_admin_pb2.ListSubscribersResponse]
+    """Who subscribes to policies, on all servers of this database, with what each has applied; in the order of the names."""
 
 @_typing.type_check_only
 class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
@@ -151,6 +153,8 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     """Administrative events, the newest first, page by page."""
     StreamEvents: _aio.UnaryStreamMultiCallable[_policy_admin_pb2.StreamEventsRequest, _policy_admin_pb2.StreamEventsResponse]  # type: ignore[assignment]
     """Administrative events as they are written, in their order."""
+    ListSubscribers: _aio.UnaryUnaryMultiCallable[_policy_admin_pb2.ListSubscribersRequest, _policy_admin_pb2.ListSubscribersResponse]  # type: ignore[assignment]
+    """Who subscribes to policies, on all servers of this database, with what each has applied; in the order of the names."""
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads and changes what decisions are made from.
@@ -360,5 +364,13 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_policy_admin_pb2.StreamEventsResponse], _abc.AsyncIterator[_policy_admin_pb2.StreamEventsResponse]]:
         """Administrative events as they are written, in their order."""
+
+    @_abc_1.abstractmethod
+    def ListSubscribers(
+        self,
+        request: _policy_admin_pb2.ListSubscribersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_admin_pb2.ListSubscribersResponse, _abc.Awaitable[_policy_admin_pb2.ListSubscribersResponse]]:
+        """Who subscribes to policies, on all servers of this database, with what each has applied; in the order of the names."""
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

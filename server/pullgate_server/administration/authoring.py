@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from pullgate_policy.caller import Caller
+from pullgate_policy.errors import FieldInvalidError
 from pullgate_policy.names import short_note
-from pullgate_server.callers import Caller
-from pullgate_server.errors import FieldInvalidError
 from pullgate_server.stores.port import Authorship, WriteRequest
 
 MAX_REQUEST_ID_LENGTH = 128

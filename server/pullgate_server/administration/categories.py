@@ -8,14 +8,13 @@ from itertools import islice
 from pullgate_policy import CategoryEvidence, HubRepository
 from pullgate_policy.category_lookup import CategoryLookup, KnownCategory, LookupStep, Outcome
 from pullgate_policy.decision import known_without_sources
-from pullgate_policy.errors import shown
+from pullgate_policy.errors import FieldInvalidError, shown
 from pullgate_policy.names import hub_name, without_docker_hub
 from pullgate_server.administration.paging import page_size
 from pullgate_server.categories.catalogue import Catalogue
 from pullgate_server.categories.chain import Categories
 from pullgate_server.categories.remembering import RememberedSource
 from pullgate_server.clock import Clock
-from pullgate_server.errors import FieldInvalidError
 from pullgate_server.snapshot import SnapshotKeeper
 
 MAX_NAMES = 100
@@ -31,7 +30,7 @@ class CategoryAdministration:
         self._clock = clock
 
     async def look_up(
-        self, names: Sequence[str], organization: str, wait: float, *, anew: bool = False
+        self, names: Sequence[str], organization: str, wait: float, *, anew: bool = False, sources_only: bool = False
     ) -> Sequence[CategoryLookup]:
         """What is known of names, in their order; raises FieldInvalidError.
 
@@ -39,13 +38,17 @@ class CategoryAdministration:
             organization: whose own namespaces and pins count; empty for nobody's.
             wait: seconds after which the sources are not waited for any more.
             anew: whether sources are asked whatever is remembered.
+            sources_only: whether own namespaces and pins are left aside.
         """
         if len(names) > MAX_NAMES:
             raise FieldInvalidError("names", f"has {len(names)} entries, and at most {MAX_NAMES} are looked up at once")
         repositories = [_repository(index, name) for index, name in enumerate(names)]
         # Together, so that many that are not known yet take no longer than one.
         return await asyncio.gather(
-            *(self._look_up(repository, organization, wait, anew=anew) for repository in repositories)
+            *(
+                self._look_up(repository, organization, wait, anew=anew, sources_only=sources_only)
+                for repository in repositories
+            )
         )
 
     async def page(self, asked: int, after: str) -> tuple[Sequence[KnownCategory], str]:
@@ -63,21 +66,35 @@ class CategoryAdministration:
         return page, page[-1].name if len(known) > size else ""
 
     async def _look_up(
-        self, repository: HubRepository, organization: str, wait: float, *, anew: bool
+        self, repository: HubRepository, organization: str, wait: float, *, anew: bool, sources_only: bool
     ) -> CategoryLookup:
-        snapshot = self._snapshots.current
-        policy = snapshot.policies.get(organization)
-        own = policy.namespaces if policy is not None else frozenset({organization})
-        evidence, _ = known_without_sources(organization, own, repository, snapshot.pin_index, self._clock())
-        if evidence is not None:
-            step = LookupStep(source=evidence.source, outcome=Outcome.KNOWN, detail=evidence.detail)
-            return CategoryLookup(name=repository.path, evidence=evidence, steps=(step,))
+        known = None if sources_only else self._known_without_sources(repository, organization)
+        if known is not None:
+            return known
         found = await self._categories.category_of(repository, organization, wait, anew=anew)
         steps = tuple(
             LookupStep(source=step.source, outcome=step.outcome, detail=step.detail, actions=step.actions)
             for step in found.steps
         )
-        return CategoryLookup(name=repository.path, evidence=found.evidence, steps=steps)
+        return CategoryLookup(
+            name=repository.path,
+            evidence=found.evidence,
+            steps=steps,
+            whole_namespace=not any(
+                isinstance(source, Catalogue) and repository.namespace in source.divided
+                for source in self._categories.sources
+            ),
+        )
+
+    def _known_without_sources(self, repository: HubRepository, organization: str) -> CategoryLookup | None:
+        snapshot = self._snapshots.current
+        policy = snapshot.policies.get(organization)
+        own = policy.namespaces if policy is not None else frozenset({organization})
+        evidence, _ = known_without_sources(organization, own, repository, snapshot.pin_index, self._clock())
+        if evidence is None:
+            return None
+        step = LookupStep(source=evidence.source, outcome=Outcome.KNOWN, detail=evidence.detail)
+        return CategoryLookup(name=repository.path, evidence=evidence, steps=(step,))
 
     async def _said_by(self, source: Catalogue | RememberedSource, after: str, limit: int) -> Iterable[KnownCategory]:
         said: Iterable[tuple[str, CategoryEvidence]] = (

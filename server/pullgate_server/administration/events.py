@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from pullgate_policy.errors import FieldInvalidError
 from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_server.administration.event_pages import page_of_events
 from pullgate_server.administration.paging import page_size, revision_of_token
-from pullgate_server.errors import FieldInvalidError
 from pullgate_server.snapshot import SnapshotKeeper
 from pullgate_server.stores.port import EventFilter, Store
 

@@ -6,16 +6,16 @@ from datetime import datetime
 import structlog
 
 from pullgate_policy import Role
-from pullgate_policy.errors import shown
-from pullgate_policy.members import Member, MembersWritten
+from pullgate_policy.caller import Caller, CallerRole
+from pullgate_policy.errors import FieldInvalidError, shown
+from pullgate_policy.members import Member, MemberList, MembersWritten
 from pullgate_server.administration.authoring import WriteCall
 from pullgate_server.administration.paging import page_of_names
-from pullgate_server.callers import Caller, CallerRole
 from pullgate_server.clock import Clock
-from pullgate_server.errors import FieldInvalidError, LockedOutError, MemberNotFoundError
+from pullgate_server.errors import LockedOutError, MemberNotFoundError
 from pullgate_server.snapshot import SnapshotKeeper
 from pullgate_server.stores.documents import changed_entries, members_from_entries
-from pullgate_server.stores.port import MemberList, Store, Written
+from pullgate_server.stores.port import Store, Written
 
 log = structlog.get_logger()
 
@@ -86,8 +86,8 @@ class MemberAdministration:
             current = self._snapshots.current.members.get(organization, {})
             before, after = changed_entries(current, changed(current))
             return _came_of(members_from_entries(before), members_from_entries(after), wanted, 0)
-        written = await self._store.write_members(organization, changed, call.authorship(self._clock()))
-        return await self._written(written, organization, wanted)
+        write = self._store.write_members(organization, changed, call.authorship(self._clock()))
+        return self._written(await self._snapshots.carry_out(write), organization, wanted)
 
     async def remove(self, call: WriteCall, organization: str, usernames: Sequence[str]) -> MembersWritten:
         """Remove members; raises MemberNotFoundError if one of them is none, and LockedOutError."""
@@ -108,16 +108,13 @@ class MemberAdministration:
             _keep_in(call.caller, organization, result)
             return result
 
-        written = await self._store.write_members(organization, removed, call.authorship(self._clock()))
-        return await self._written(written, organization, {})
+        write = self._store.write_members(organization, removed, call.authorship(self._clock()))
+        return self._written(await self._snapshots.carry_out(write), organization, {})
 
-    async def _written(
-        self, written: Written | None, organization: str, wanted: Mapping[str, Member]
-    ) -> MembersWritten:
+    def _written(self, written: Written | None, organization: str, wanted: Mapping[str, Member]) -> MembersWritten:
         if written is None:
             return MembersWritten(changes=(), unchanged=len(wanted), revision=0)
         event = written.event
-        await self._snapshots.take_in(event)
         log.info(
             "members written",
             organization=organization,

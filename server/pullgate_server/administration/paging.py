@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pullgate_server.errors import FieldInvalidError
+from pullgate_policy.errors import FieldInvalidError
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000

@@ -34,8 +34,8 @@ class PinAdministration:
     async def put(self, call: WriteCall, pin: CategoryPin) -> tuple[CategoryPin, int]:
         """Set a pin; returns it as it is kept, and the revision."""
         authorship = call.authorship(self._clock())
-        event = (await self._store.write_pin(pin.organization, pin.name, lambda _: pin, authorship)).event
-        await self._snapshots.take_in(event)
+        write = self._store.write_pin(pin.organization, pin.name, lambda _: pin, authorship)
+        event = (await self._snapshots.carry_out(write)).event
         kept = pin_of_event(event)
         log.info(
             "category pinned",
@@ -54,8 +54,8 @@ class PinAdministration:
             if current is None:
                 raise CategoryPinNotFoundError(organization, name)
 
-        event = (await self._store.write_pin(organization, name, gone, call.authorship(self._clock()))).event
-        await self._snapshots.take_in(event)
+        write = self._store.write_pin(organization, name, gone, call.authorship(self._clock()))
+        event = (await self._snapshots.carry_out(write)).event
         log.info("category pin taken back", organization=organization, name=name, revision=event.revision)
         return event.revision
 

@@ -7,6 +7,7 @@ import structlog
 
 from pullgate_policy import Policy
 from pullgate_policy.changes import SettingChange, changed_paths, policy_changes
+from pullgate_policy.errors import FieldInvalidError
 from pullgate_policy.event import AdministrativeEvent, EventSubject
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.administration.authoring import WriteCall
@@ -14,7 +15,6 @@ from pullgate_server.administration.event_pages import page_of_events
 from pullgate_server.administration.paging import page_of_names, page_size, revision_of_token
 from pullgate_server.clock import Clock
 from pullgate_server.errors import (
-    FieldInvalidError,
     PolicyNotFoundError,
     PolicyRevisionNotFoundError,
     RevisionStaleError,
@@ -159,12 +159,12 @@ class PolicyAdministration:
             return change(current)
 
         try:
-            written = await self._store.write_policy(organization, checked, call.authorship(self._clock()))
+            write = self._store.write_policy(organization, checked, call.authorship(self._clock()))
+            written = await self._snapshots.carry_out(write)
         except RevisionStaleError as error:
             await self._snapshots.look()
             raise await self._with_conflicts(error, change) from None
         event = written.event
-        await self._snapshots.take_in(event)
         log.info(
             "policy written" if event.after else "policy deleted",
             organization=organization,

@@ -7,16 +7,15 @@ from datetime import datetime, timedelta
 import structlog
 
 from pullgate_policy.access_token import AccessToken, CallerRole
-from pullgate_policy.errors import shown
+from pullgate_policy.caller import Caller
+from pullgate_policy.errors import FieldInvalidError, shown
 from pullgate_policy.members import user_name
 from pullgate_policy.names import organization_name
 from pullgate_server.administration.authoring import WriteCall
 from pullgate_server.administration.paging import page_size
 from pullgate_server.authorization import scope
-from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
 from pullgate_server.errors import (
-    FieldInvalidError,
     LockedOutError,
     RetryableError,
     StoreUnavailableError,
@@ -104,10 +103,10 @@ class TokenAdministration:
             expires_at=None if wanted.expires_in is None else now + wanted.expires_in,
         )
         stored = StoredToken(token=token, secret_hash=self._hasher.hash(secret))
-        written = await self._store.write_token(token.id, lambda _: stored, call.authorship(now))
+        write = self._store.write_token(token.id, lambda _: stored, call.authorship(now))
+        written = await self._snapshots.carry_out(write, lambda: {token.id: stored})
         if written.repeated:
             raise TokenAlreadyShownError(written.event.name)
-        await self._snapshots.take_in(written.event, {token.id: stored})
         log.info("token created", id=token.id, name=token.name, role=token.role.value, author=call.caller.name)
         return secret, token
 
@@ -196,8 +195,8 @@ class TokenAdministration:
             stored = change(current or known)
             return stored
 
-        written = await self._store.write_token(known.token.id, changed, call.authorship(now))
-        await self._snapshots.take_in(written.event, {known.token.id: stored})
+        write = self._store.write_token(known.token.id, changed, call.authorship(now))
+        written = await self._snapshots.carry_out(write, lambda: {known.token.id: stored})
         return self._snapshots.current.tokens.get(known.token.id, stored).token, written.repeated
 
     async def _all(self) -> Sequence[AccessToken]:

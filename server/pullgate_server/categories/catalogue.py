@@ -27,6 +27,7 @@ class Catalogue:
 
     Attributes:
         name: the source in a word, as it stands in evidence.
+        divided: the namespaces of which there are entries for single repositories.
     """
 
     def __init__(self, name: str, entries: Iterable[CatalogueEntry] = ()) -> None:
@@ -38,6 +39,7 @@ class Catalogue:
         """Know these entries from now on."""
         self._known = {entry.name: entry.evidence(self.name) for entry in entries}
         self._names = sorted(self._known)
+        self.divided = frozenset(name.partition("/")[0] for name in self._names if "/" in name)
 
     def evidence_of(self, repository: HubRepository) -> CategoryEvidence | None:
         """What the entry of the repository, or else of its namespace, says."""

@@ -1,18 +1,16 @@
 """The category sources in the order in which they are believed: what a decision asks, and what explains its answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pullgate_policy import Category, CategoryEvidence, HubRepository
+from pullgate_policy.conclusion import NEVER
 from pullgate_server.categories.catalogue import Catalogue
 from pullgate_server.categories.port import Outcome
 from pullgate_server.categories.remembering import REFRESHING, RememberedSource, SourceFinding
 from pullgate_server.clock import Clock
-
-NEVER = datetime.max.replace(tzinfo=UTC)
-"""When what does not age changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +30,9 @@ class CategoryFinding:
     steps: tuple[SourceFinding, ...]
 
 
+OnFound = Callable[[str, HubRepository, CategoryFinding], None]
+
+
 class Categories:
     """Asks the sources in their order; the first that knows is believed.
 
@@ -43,6 +44,16 @@ class Categories:
         self.sources = tuple(sources)
         self.wait = wait.total_seconds()
         self._clock = clock
+        self._on_found: list[OnFound] = []
+
+    @property
+    def divided(self) -> frozenset[str]:
+        """The namespaces of which one repository may be of another category than the next."""
+        return frozenset().union(*(source.divided for source in self.sources if isinstance(source, Catalogue)))
+
+    def call_on_found(self, callback: OnFound) -> None:
+        """Call `callback` with what is found, for which organization and repository."""
+        self._on_found.append(callback)
 
     async def category_of(
         self, repository: HubRepository, asked_by: str, wait: float, *, anew: bool = False
@@ -53,6 +64,26 @@ class Categories:
             asked_by: the organization on whose behalf sources are asked.
             anew: whether they are asked whatever is remembered.
         """
+        finding = await self._ask(repository, asked_by, wait, anew=anew)
+        for callback in self._on_found:
+            callback(asked_by, repository, finding)
+        return finding
+
+    async def at_hand(self, repository: HubRepository) -> CategoryFinding:
+        """What is known without any look-up being made; nobody is called back."""
+        steps: list[SourceFinding] = []
+        for source in self.sources:
+            step = (
+                self._looked_up(source, repository)
+                if isinstance(source, Catalogue)
+                else await source.at_hand(repository.namespace)
+            )
+            steps.append(step)
+            if step.evidence is not None:
+                return self._found(step.evidence, steps)
+        return self._unknown(steps)
+
+    async def _ask(self, repository: HubRepository, asked_by: str, wait: float, *, anew: bool) -> CategoryFinding:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         steps: list[SourceFinding] = []

@@ -213,6 +213,16 @@ class RememberedSource:
             deadline = loop.time()
         return await self._learn(namespace, asked_by, deadline)
 
+    async def at_hand(self, namespace: str) -> SourceFinding:
+        """What is remembered of a namespace; FAILED where the source would have to be asked, which it is not."""
+        remembered = await self._remembered(namespace, RECALL_PATIENCE)
+        now = self._clock()
+        if remembered is not None and self._lifetimes.span(namespace, remembered).age(now) is not Age.TOO_OLD:
+            return self._finding(namespace, remembered)
+        return SourceFinding(
+            source=self.name, outcome=Outcome.FAILED, detail="was not asked", changes_at=now, recheck_at=now
+        )
+
     async def refresh(self, namespace: str, asked_by: str, wait: float) -> SourceFinding:
         """Ask the source itself, whatever is remembered, and tell what is known then.
 
@@ -332,13 +342,19 @@ class RememberedSource:
         return max(1.0, (usable_until - self._clock()).total_seconds())
 
     def _use(self, namespace: str, remembered: Remembered, *, looked_up: _Learnt | None = None) -> SourceFinding:
+        """The finding that answers a question from what is remembered."""
+        actions = () if looked_up is None or looked_up.answer is None else looked_up.answer.steps
+        stale = self._clock() >= self._lifetimes.span(namespace, remembered).fresh_until
+        known = remembered.category is not Category.UNKNOWN
+        self._count("looked_up" if actions and not stale else "stale" if stale else "fresh" if known else "absent")
+        return self._finding(namespace, remembered, actions)
+
+    def _finding(self, namespace: str, remembered: Remembered, actions: tuple[str, ...] = ()) -> SourceFinding:
         """The finding that what is remembered gives now."""
         now = self._clock()
         span = self._lifetimes.span(namespace, remembered)
         stale = now >= span.fresh_until
         known = remembered.category is not Category.UNKNOWN
-        actions = () if looked_up is None or looked_up.answer is None else looked_up.answer.steps
-        self._count("looked_up" if actions and not stale else "stale" if stale else "fresh" if known else "absent")
         next_look = self._next_look(namespace, span, now)
         changes_at = span.usable_until if stale else span.fresh_until
         return SourceFinding(

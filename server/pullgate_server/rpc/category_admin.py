@@ -2,13 +2,13 @@
 
 from pullgate.v1 import mapping
 from pullgate.v1 import policy_admin_pb2 as messages
+from pullgate_policy.caller import Caller
+from pullgate_policy.errors import FieldInvalidError
 from pullgate_server.administration.categories import CategoryAdministration
 from pullgate_server.administration.pins import PinAdministration, place
 from pullgate_server.authorization import scope
-from pullgate_server.callers import Caller
 from pullgate_server.clock import Clock
 from pullgate_server.deciding import Patience
-from pullgate_server.errors import FieldInvalidError
 from pullgate_server.rpc.gate import Context
 from pullgate_server.rpc.policy_admin import named_organization, within_bytes
 from pullgate_server.rpc.writing import write_call
@@ -58,7 +58,9 @@ class CategoryAdminService:
     ) -> messages.LookUpCategoriesResponse:
         """What is known of categories."""
         organization = _for_whom(request, caller)
-        lookups = await self._categories.look_up(request.names, organization, _wait(context))
+        lookups = await self._categories.look_up(
+            request.names, organization, _wait(context), sources_only=request.sources_only
+        )
         return messages.LookUpCategoriesResponse(lookups=map(mapping.category_lookup_to_message, lookups))
 
     async def RefreshCategories(  # noqa: N802

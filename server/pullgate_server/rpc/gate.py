@@ -9,13 +9,13 @@ context for metadata that grpc has already read converts all of it once more (do
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -23,21 +23,20 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 
-from pullgate_server.authentication import Authenticator
+from pullgate_policy.caller import Caller
+from pullgate_policy.errors import PullgateError, RoleNotPermittedError
 from pullgate_server.authorization import METHODS, MethodRule
-from pullgate_server.callers import Caller
+from pullgate_server.certificate_callers import certificate_names
 from pullgate_server.clock import Clock
 from pullgate_server.errors import (
     MessageInvalidError,
     MessageTooLargeError,
-    RoleNotPermittedError,
     ServerStoppingError,
-    ServiceError,
     TokenInvalidError,
     TooManyCallsError,
+    TooManySubscribersError,
 )
 from pullgate_server.rpc.statuses import status_of
-from pullgate_server.tls import certificate_names
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound=Message)
@@ -58,6 +57,36 @@ EXPIRY_POLL_SECONDS = 0.05
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
+class Callers(Protocol):
+    """Who may call: the authenticator of the server, or of a sidecar.
+
+    Attributes:
+        used: the ids of callers that called since somebody emptied it.
+        reads_certificates: whether a call without a token may be known by its client certificate.
+    """
+
+    used: set[str]
+
+    @property
+    def reads_certificates(self) -> bool: ...  # noqa: D102
+
+    def authenticate(self, authorization: str | bytes | None) -> Caller | None:
+        """The caller with this `authorization` metadata; None where only `authenticate_slowly` can tell.
+
+        Raises:
+            PullgateError: why it is nobody.
+        """
+        ...
+
+    async def authenticate_slowly(self, authorization: str) -> Caller:
+        """As `authenticate`, waiting for what that takes."""
+        ...
+
+    def caller_of_certificate(self, names: Iterable[str]) -> Caller:
+        """The caller with a certificate of these names; raises as `authenticate` does."""
+        ...
+
+
 class Gate:
     """Wraps the handlers of services, and knows how many calls are open.
 
@@ -67,19 +96,22 @@ class Gate:
 
     def __init__(
         self,
-        authenticator: Authenticator,
+        authenticator: Callers,
         clock: Clock,
         *,
         max_open_calls: int,
+        max_subscribers: int,
         max_message_bytes: int,
         new_error_id: Callable[[], str],
     ) -> None:
         self._authenticator = authenticator
         self._clock = clock
         self._max_open_calls = max_open_calls
+        self._max_subscribers = max_subscribers
         self._max_message_bytes = max_message_bytes
         self._new_error_id = new_error_id
         self._open_calls = 0
+        self._subscribers = 0
         self._idle = asyncio.Event()
         self._handlers: list[_HandlersByCaller] = []
         self._streams: dict[_Stoppable[Any], _Standing] = {}
@@ -127,7 +159,7 @@ class Gate:
 
     async def idle(self) -> None:
         """Wait until no call is open, their clean-up included. Only after `stop_streams`."""
-        while self._open_calls:
+        while self._open_calls or self._subscribers:
             self._idle.clear()
             await self._idle.wait()
 
@@ -163,7 +195,7 @@ class Gate:
             try:
                 # The message may come long after the metadata, and so may the end of the caller.
                 caller = self._still(known) or (await self._find_out(known, rule, context)).caller
-                self._make_room()
+                self._make_room(rule)
                 if shortcut is not None and (response := shortcut(data, caller)) is not None:
                     return response
                 request = self._parse(request_type, data)
@@ -172,7 +204,7 @@ class Gate:
             except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
                 await self._end(context, error)
             finally:
-                self._leave()
+                self._leave(rule)
 
         return call
 
@@ -190,13 +222,13 @@ class Gate:
             requests = _Stoppable(data, read)
             try:
                 standing = await self._find_out(known, rule, context)
-                self._make_room()
+                self._make_room(rule)
                 async with aclosing(handler(requests, standing.caller, context)) as answers:
                     await self._run(requests, standing, answers, context)
             except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
                 await self._end(context, error)
             finally:
-                self._leave()
+                self._leave(rule)
 
         return call
 
@@ -204,10 +236,13 @@ class Gate:
         self, handler: AnswersHandler, request_type: type[Message], rule: MethodRule, known: "_Known"
     ) -> Callable[..., Awaitable[None]]:
         async def call(data: bytes, context: Context) -> None:
-            self._open_calls += 1
+            if rule.subscribes:
+                self._subscribers += 1
+            else:
+                self._open_calls += 1
             try:
                 standing = await self._find_out(known, rule, context)
-                self._make_room()
+                self._make_room(rule)
                 request = self._parse(request_type, data)
                 rule.admit_request(standing.caller, request)
                 # Tells the client that it is heard, though the first answer may be long in coming.
@@ -218,7 +253,7 @@ class Gate:
             except Exception as error:  # noqa: BLE001 - the catch-all: nothing internal reaches the caller
                 await self._end(context, error)
             finally:
-                self._leave()
+                self._leave(rule)
 
         return call
 
@@ -260,7 +295,7 @@ class Gate:
     def _end_if_over(self, stream: "_Stoppable[Any]", standing: "_Standing") -> None:
         try:
             standing.check()
-        except ServiceError as error:
+        except PullgateError as error:
             stream.stop(error)
 
     def _still(self, known: "_Known") -> Caller | None:
@@ -285,13 +320,19 @@ class Gate:
         rule.admit(caller)
         return _Standing(caller, again, self._clock, lambda: self._generation)
 
-    def _make_room(self) -> None:
-        if self._open_calls > self._max_open_calls:
+    def _make_room(self, rule: MethodRule) -> None:
+        if rule.subscribes:
+            if self._subscribers > self._max_subscribers:
+                raise TooManySubscribersError(self._max_subscribers)
+        elif self._open_calls > self._max_open_calls:
             raise TooManyCallsError(self._max_open_calls)
 
-    def _leave(self) -> None:
-        self._open_calls -= 1
-        if self._stopping and not self._open_calls:
+    def _leave(self, rule: MethodRule) -> None:
+        if rule.subscribes:
+            self._subscribers -= 1
+        else:
+            self._open_calls -= 1
+        if self._stopping and not self._open_calls and not self._subscribers:
             self._idle.set()
 
     def _parse(self, request_type: type[Request], data: bytes) -> Request:
@@ -325,7 +366,7 @@ class _HandlersByCaller(grpc.GenericRpcHandler):
     def __init__(
         self,
         makers: Mapping[str, HandlerMaker],
-        authenticator: Authenticator,
+        authenticator: Callers,
         clock: Clock,
         generation: Callable[[], int],
     ) -> None:
@@ -357,7 +398,7 @@ class _HandlersByCaller(grpc.GenericRpcHandler):
                 return handler
         try:
             caller = self._authenticator.authenticate(authorization)
-        except ServiceError:
+        except PullgateError:
             # The call itself will find that out again, and say it.
             caller = None
         handler = maker(_Known(authorization=authorization, caller=caller, generation=self._generation()))
@@ -432,13 +473,13 @@ class _Stoppable(Generic[T]):
     """
 
     def __init__(self, data: AsyncIterator[Any], read: Callable[[Any], T]) -> None:
-        self.stopped_by: ServiceError | None = None
+        self.stopped_by: PullgateError | None = None
         self._data = data
         self._iterator: AsyncIterator[Any] | None = None
         self._read = read
         self._reader: asyncio.Task[Any] | None = None
 
-    def stop(self, reason: ServiceError) -> None:
+    def stop(self, reason: PullgateError) -> None:
         """End the iteration, also for who waits for the next item right now."""
         self.stopped_by = self.stopped_by or reason
         if self._reader is not None:

@@ -6,14 +6,14 @@ from typing import Any
 
 from pullgate.v1 import event_pb2, mapping
 from pullgate.v1 import policy_admin_pb2 as messages
+from pullgate_policy.caller import Caller
+from pullgate_policy.errors import FieldInvalidError
 from pullgate_policy.event import AdministrativeEvent
 from pullgate_policy.members import MembersWritten
 from pullgate_server.administration.events import EventLog
 from pullgate_server.administration.members import FIELDS, MemberAdministration
 from pullgate_server.administration.tokens import TokenAdministration, WantedToken
 from pullgate_server.authorization import scope
-from pullgate_server.callers import Caller
-from pullgate_server.errors import FieldInvalidError
 from pullgate_server.rpc.gate import Context
 from pullgate_server.rpc.policy_admin import named_organization, within_bytes
 from pullgate_server.rpc.writing import write_call

@@ -8,13 +8,12 @@ from google.protobuf.message import Message
 from pullgate.v1 import mapping
 from pullgate.v1 import policy_admin_pb2 as messages
 from pullgate_policy import Policy
-from pullgate_policy.errors import shown
+from pullgate_policy.caller import Caller
+from pullgate_policy.errors import FieldInvalidError, shown
 from pullgate_policy.names import organization_name
 from pullgate_server.administration.policies import PolicyAdministration
 from pullgate_server.authorization import scope
-from pullgate_server.callers import Caller
 from pullgate_server.dry_run import DryRunResult, PolicyTrial
-from pullgate_server.errors import FieldInvalidError
 from pullgate_server.rpc.gate import Context, Gate
 from pullgate_server.rpc.writing import expected_revision, write_call
 

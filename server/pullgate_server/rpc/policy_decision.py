@@ -4,23 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
+from typing import Protocol
 
 from pullgate.v1 import policy_decision_pb2 as messages
 from pullgate.v1.identity_pb2 import Identity as IdentityMessage
 from pullgate.v1.mapping import identity_from_message
-from pullgate_server.authentication import Authenticator
+from pullgate_policy import ANONYMOUS
+from pullgate_policy.answer import DecisionIds
+from pullgate_policy.caller import Caller, CallerRole
+from pullgate_policy.errors import FieldInvalidError, OrganizationMissingError, PullgateError
+from pullgate_policy.subject import Subject, identity_of, subject_of
 from pullgate_server.authorization import scope
-from pullgate_server.callers import Caller, CallerRole
 from pullgate_server.clock import Clock
-from pullgate_server.deciding import ANSWERING_TAKES, Decider, DecisionIds, Patience
-from pullgate_server.errors import (
-    BatchTooLargeError,
-    FieldInvalidError,
-    IdentityTokenInvalidError,
-    RetryableError,
-    ServiceError,
-)
-from pullgate_server.identities import Subject, identity_of, subject_of
+from pullgate_server.deciding import ANSWERING_TAKES, Decider, Patience
+from pullgate_server.errors import BatchTooLargeError, IdentityTokenInvalidError, RetryableError
 from pullgate_server.rpc.gate import Context, Gate
 from pullgate_server.rpc.prepared import Asker, ReadyAnswer, ReadyAnswers, field_header
 from pullgate_server.snapshot import Snapshot
@@ -40,13 +37,27 @@ _SingleQuestion = messages.DecideRequest | messages.StreamDecideRequest
 _Question = _SingleQuestion | messages.BatchDecideRequest
 
 
+class Persons(Protocol):
+    """Whose the tokens are that identities are read from.
+
+    Attributes:
+        used: the ids of those whose tokens were used since somebody emptied it.
+    """
+
+    used: set[str]
+
+    async def caller_of_slowly(self, secret: str) -> Caller:
+        """The caller that presents this token; raises RetryableError, and PullgateError where it is nobody's."""
+        ...
+
+
 class PolicyDecisionService:
     """Handlers for a `Gate`."""
 
     def __init__(
         self,
         decider: Decider,
-        authenticator: Authenticator,
+        authenticator: Persons,
         ready: ReadyAnswers,
         ids: DecisionIds,
         gate: Gate,
@@ -170,7 +181,7 @@ class PolicyDecisionService:
         """
         if request.min_revision:
             await self._fresh(request.min_revision, context)
-        asker, snapshot = self._asker(request, caller), self._decider.newest
+        snapshot, asker = self._decider.newest, self._asker(request, caller)
         repeated = self._repeated(asker.answers.get(request.reference))
         if repeated is not None:
             return asker, repeated
@@ -194,9 +205,17 @@ class PolicyDecisionService:
 
     async def _subject(self, request: _Question, caller: Caller, snapshot: Snapshot) -> Subject:
         """Whom the decision is about, and the organizations that have a say; raises what is wrong with either."""
-        person = await self._person(request.identity, caller) if request.identity.token else None
-        identity = identity_from_message(request.identity) if person is None else identity_of(person)
-        return subject_of(caller, identity, request.organizations, snapshot, person)
+        try:
+            person = await self._person(request.identity, caller) if request.identity.token else None
+            identity = identity_from_message(request.identity) if person is None else identity_of(person)
+            return subject_of(
+                caller, identity, request.organizations, snapshot.members, person, followed=snapshot.followed
+            )
+        except (OrganizationMissingError, RetryableError):
+            if not snapshot.failing_open:
+                raise
+            # Everything is allowed: who asks, and whose policy would have held, need not be known.
+            return Subject(identity=ANONYMOUS, organizations=tuple(request.organizations) or (caller.organization,))
 
     async def _person(self, message: IdentityMessage, caller: Caller) -> Caller:
         """The person whose token the identity holds; raises FieldInvalidError and IdentityTokenInvalidError."""
@@ -206,7 +225,7 @@ class PolicyDecisionService:
             person = await self._authenticator.caller_of_slowly(message.token)
         except RetryableError:
             raise
-        except ServiceError as error:
+        except PullgateError as error:
             # Why is nobody's business but the operator's: it could be another organization's token.
             problem = str(error) if caller.role is CallerRole.OPERATOR else ""
             raise IdentityTokenInvalidError(problem) from error

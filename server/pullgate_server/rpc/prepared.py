@@ -12,7 +12,8 @@ from datetime import datetime
 
 from pullgate.v1 import decision_pb2
 from pullgate.v1.mapping import answer_to_message
-from pullgate_server.deciding import DecisionIds, PreparedAnswer
+from pullgate_policy.answer import DecisionIds
+from pullgate_server.deciding import PreparedAnswer
 
 MAX_KEPT_BYTES = 48 * 1024 * 1024
 """What is kept takes at most about this much; at the limit a new generation begins."""

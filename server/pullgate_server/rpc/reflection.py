@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
-from pullgate_server.callers import Caller
+from pullgate_policy.caller import Caller
 from pullgate_server.rpc.gate import Context
 
 _V1ALPHA = "grpc.reflection.v1alpha"

@@ -14,10 +14,15 @@ from google.rpc import error_details_pb2, status_pb2
 
 from pullgate.v1.error_pb2 import ErrorReason
 from pullgate_policy import InvalidIdentityError, InvalidPolicyError, InvalidReferenceError
+from pullgate_policy.errors import (
+    FieldInvalidError,
+    OrganizationMissingError,
+    OrganizationNotPermittedError,
+    RoleNotPermittedError,
+)
 from pullgate_policy.members import InvalidMembersError
 from pullgate_policy.pins import InvalidPinError
 from pullgate_server import errors
-from pullgate_server.jwt_issuers import IssuerUnavailableError
 
 log = structlog.get_logger()
 
@@ -45,14 +50,14 @@ ERRORS: Mapping[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] 
     errors.TokenExpiredError: (_UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_EXPIRED),
     errors.TokenRevokedError: (_UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_REVOKED),
     errors.CertificateUnknownError: (_UNAUTHENTICATED, ErrorReason.ERROR_REASON_CERTIFICATE_UNKNOWN),
-    errors.RoleNotPermittedError: (_DENIED, ErrorReason.ERROR_REASON_ROLE_NOT_PERMITTED),
-    errors.OrganizationNotPermittedError: (_DENIED, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_PERMITTED),
-    IssuerUnavailableError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_ISSUER_UNAVAILABLE),
+    RoleNotPermittedError: (_DENIED, ErrorReason.ERROR_REASON_ROLE_NOT_PERMITTED),
+    OrganizationNotPermittedError: (_DENIED, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_PERMITTED),
+    errors.IssuerUnavailableError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_ISSUER_UNAVAILABLE),
     errors.MessageInvalidError: (_INVALID, ErrorReason.ERROR_REASON_MESSAGE_INVALID),
     errors.MessageTooLargeError: (_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
-    errors.FieldInvalidError: (_INVALID, ErrorReason.ERROR_REASON_FIELD_INVALID),
+    FieldInvalidError: (_INVALID, ErrorReason.ERROR_REASON_FIELD_INVALID),
     errors.IdentityTokenInvalidError: (_INVALID, ErrorReason.ERROR_REASON_IDENTITY_TOKEN_INVALID),
-    errors.OrganizationMissingError: (_INVALID, ErrorReason.ERROR_REASON_ORGANIZATION_MISSING),
+    OrganizationMissingError: (_INVALID, ErrorReason.ERROR_REASON_ORGANIZATION_MISSING),
     errors.BatchTooLargeError: (_EXHAUSTED, ErrorReason.ERROR_REASON_BATCH_TOO_LARGE),
     errors.RequestIdReusedError: (_INVALID, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),
     errors.PolicyNotFoundError: (_NOT_FOUND, ErrorReason.ERROR_REASON_POLICY_NOT_FOUND),
@@ -70,6 +75,10 @@ ERRORS: Mapping[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] 
     errors.TooManyCallsError: (_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_CALLS),
     errors.StoreUnavailableError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
     errors.OutcomeUnknownError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_OUTCOME_UNKNOWN),
+    errors.StoreReplacedError: (grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_STORE_REPLACED),
+    errors.SubscriptionNotFoundError: (_NOT_FOUND, ErrorReason.ERROR_REASON_SUBSCRIPTION_NOT_FOUND),
+    errors.TooManySubscribersError: (_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_SUBSCRIBERS),
+    errors.KnowledgeTooOldError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_KNOWLEDGE_TOO_OLD),
     errors.ServerStoppingError: (_UNAVAILABLE, ErrorReason.ERROR_REASON_SERVER_STOPPING),
     InvalidReferenceError: (_INVALID, ErrorReason.ERROR_REASON_REFERENCE_INVALID),
     InvalidIdentityError: (_INVALID, ErrorReason.ERROR_REASON_FIELD_INVALID),
@@ -141,7 +150,7 @@ def _more(error: Exception) -> Iterator[Message]:
 
 def _field_violations(error: Exception) -> Iterator[tuple[str, str]]:
     match error:
-        case errors.FieldInvalidError():
+        case FieldInvalidError():
             yield error.path, error.problem
         case InvalidReferenceError():
             yield "reference", f"{error.problem} (at character {error.position + 1})"

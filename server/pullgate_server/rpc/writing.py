@@ -6,8 +6,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from pullgate_policy.caller import Caller
 from pullgate_server.administration.authoring import WriteCall
-from pullgate_server.callers import Caller
 from pullgate_server.rpc.gate import Context
 
 

@@ -1,16 +1,17 @@
 """What is kept as plain data: the form in which events tell what was and what is, and how events are read again."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import cast
 
 from pullgate_policy import Category, CommunityClass, Policy, parse_policy, policy_data
 from pullgate_policy.access_token import AccessToken
 from pullgate_policy.document import Plain, Timestamp
 from pullgate_policy.event import AdministrativeEvent, EventSubject
-from pullgate_policy.members import Member, member_data, parse_members
-from pullgate_policy.pins import CategoryPin
+from pullgate_policy.members import Member, MemberList, member_data, parse_members
+from pullgate_policy.pins import CategoryPin, PinKey
 from pullgate_policy.stored_policy import StoredPolicy
-from pullgate_server.stores.port import Authorship, MemberList, PinKey, StoreContents, StoredToken
+from pullgate_server.stores.port import Authorship, RevisionChange, StoreContents, StoredToken
 
 _moment = Timestamp()
 
@@ -127,12 +128,15 @@ def first_event(stored: StoredToken) -> AdministrativeEvent:
 
 
 def fingerprint(event: AdministrativeEvent | None) -> str:
-    """Tells a write from others of its revision."""
-    return (
-        ""
-        if event is None
-        else f"{event.written_at.isoformat()} {event.caller_id} {event.subject.value} {event.organization} {event.name}"
-    )
+    """Tells a write from others of its revision; empty for none."""
+    if event is None:
+        return ""
+    return fingerprint_of(event.written_at, event.caller_id, event.subject, event.organization, event.name)
+
+
+def fingerprint_of(written_at: datetime, caller_id: str, subject: EventSubject, organization: str, name: str) -> str:
+    """The same, from what of a write it is made of."""
+    return f"{written_at.isoformat()} {caller_id} {subject.value} {organization} {name}"
 
 
 def contents_of_events(
@@ -146,21 +150,15 @@ def contents_of_events(
     """
     at_since = events[0] if events and events[0].revision == since else None
     newest = events[-1] if events else None
-    events = [event for event in events if event.revision > since]
+    steps = tuple(change_of_event(event) for event in events if event.revision > since)
     policies: dict[str, StoredPolicy | None] = {}
     pins: dict[PinKey, CategoryPin | None] = {}
     members: dict[str, dict[str, Member | None]] = {}
-    changed_tokens: dict[str, StoredToken] = {}
-    for event in events:
-        match event.subject:
-            case EventSubject.POLICY:
-                policies[event.name] = None if event.after is None else policy_of_event(event)
-            case EventSubject.CATEGORY_PIN:
-                pins[event.organization, event.name] = None if event.after is None else pin_of_event(event)
-            case EventSubject.MEMBERS:
-                members.setdefault(event.name, {}).update(members_from_entries(event.after or {}))
-            case EventSubject.TOKEN:
-                changed_tokens[event.name] = tokens[event.name]
+    for step in steps:
+        policies.update(step.policies)
+        pins.update(step.pins)
+        for organization, changed in step.members.items():
+            members.setdefault(organization, {}).update(changed)
     return StoreContents(
         revision=revision,
         newest=fingerprint(newest),
@@ -168,7 +166,39 @@ def contents_of_events(
         policies=policies,
         pins=pins,
         members=members,
-        tokens=changed_tokens,
+        tokens={
+            event.name: tokens[event.name]
+            for event in events
+            if event.subject is EventSubject.TOKEN and event.revision > since
+        },
+        steps=steps,
+    )
+
+
+def change_of_event(event: AdministrativeEvent) -> RevisionChange:
+    """What an event's write changed of what decisions are made from."""
+    policies: dict[str, StoredPolicy | None] = {}
+    pins: dict[PinKey, CategoryPin | None] = {}
+    members: dict[str, dict[str, Member | None]] = {}
+    match event.subject:
+        case EventSubject.POLICY:
+            policies[event.name] = None if event.after is None else policy_of_event(event)
+        case EventSubject.CATEGORY_PIN:
+            pins[event.organization, event.name] = None if event.after is None else pin_of_event(event)
+        case EventSubject.MEMBERS:
+            members[event.name] = members_from_entries(event.after or {})
+        case EventSubject.TOKEN:
+            pass
+    return RevisionChange(
+        revision=event.revision,
+        policies=policies,
+        pins=pins,
+        members=members,
+        fingerprint=fingerprint(event),
+        author=event.author,
+        written_at=event.written_at,
+        comment=event.comment,
+        added=frozenset(name for name, policy in policies.items() if policy is not None and event.before is None),
     )
 
 

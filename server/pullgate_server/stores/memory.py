@@ -1,12 +1,14 @@
 """A store in memory: nothing survives the process. For tests and for trying things out."""
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from pullgate_policy import Policy
 from pullgate_policy.event import AdministrativeEvent, EventSubject
-from pullgate_policy.pins import CategoryPin
+from pullgate_policy.members import MemberList
+from pullgate_policy.pins import CategoryPin, PinKey
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.errors import RequestIdReusedError, StoreUnavailableError
 from pullgate_server.stores.documents import (
@@ -25,8 +27,6 @@ from pullgate_server.stores.documents import (
 from pullgate_server.stores.port import (
     Authorship,
     EventFilter,
-    MemberList,
-    PinKey,
     StoreContents,
     StoredToken,
     WriteRequest,
@@ -50,6 +50,7 @@ class MemoryStore:
         self._events: list[AdministrativeEvent] = []
         self._requests: dict[tuple[str, str], tuple[WriteRequest, AdministrativeEvent]] = {}
         self._key_check = ""
+        self._identity = uuid.uuid4().hex
 
     async def read(self, since: int | None) -> StoreContents:
         """What was written after `since`, or everything."""
@@ -66,6 +67,11 @@ class MemoryStore:
             )
         events = [event for event in self._events if event.revision >= since]
         return contents_of_events(self._revision(), since, events, self._tokens)
+
+    async def identity(self) -> str:
+        """Names the store."""
+        self._reach()
+        return self._identity
 
     async def revision(self) -> int:
         """The revision of the newest write."""
@@ -206,7 +212,8 @@ class MemoryStore:
         authorship: Authorship,
     ) -> Written:
         event = event_of(self._revision() + 1, subject, organization, name, before, after, authorship)
+        follows = fingerprint(self._events[-1] if self._events else None)
         self._events.append(event)
         if authorship.request is not None:
             self._requests[authorship.caller_id, authorship.request.id] = (authorship.request, event)
-        return Written(event=event)
+        return Written(event=event, follows=follows)

@@ -12,15 +12,10 @@ from typing import Protocol
 from pullgate_policy import Policy
 from pullgate_policy.access_token import AccessToken
 from pullgate_policy.event import AdministrativeEvent, EventSubject
-from pullgate_policy.members import Member
+from pullgate_policy.members import MemberList
 from pullgate_policy.pins import CategoryPin
+from pullgate_policy.policy_state import StateChange
 from pullgate_policy.stored_policy import StoredPolicy
-
-MemberList = Mapping[str, Member]
-"""An organization's members by username."""
-
-PinKey = tuple[str, str]
-"""What tells pins apart: the organization for which one holds, empty for every one, and the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +71,12 @@ class Written:
 
     Attributes:
         event: the one that the write made.
+        follows: the fingerprint of the write before it; empty where there was none, and for a repeated one.
         repeated: whether the write had happened before, under the same request id.
     """
 
     event: AdministrativeEvent
+    follows: str = ""
     repeated: bool = False
 
 
@@ -110,26 +107,38 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreContents:
+class RevisionChange(StateChange):
+    """What one write changed.
+
+    Attributes:
+        fingerprint: tells the write from others of its revision, as in a store that was restored and went on.
+        comment: the author's note.
+        added: of the organizations with a policy in it, those that had none.
+    """
+
+    fingerprint: str
+    author: str
+    written_at: datetime
+    comment: str
+    added: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreContents(StateChange):
     """What was written after some revision, all of it as of one revision.
 
     Attributes:
         revision: of the newest write.
-        newest: tells the newest write from others of its revision, as in a store that was restored and went on.
+        newest: the fingerprint of the newest write.
         at_since: the same of the write at the revision that was asked from.
-        policies: by organization; None for those that are gone.
-        pins: None for those that are gone.
-        members: by organization and username; None for those who are gone.
         tokens: by id; tokens that have ended stay.
+        steps: each write after that revision on its own; none where everything was read.
     """
 
-    revision: int
     newest: str
     at_since: str
-    policies: Mapping[str, StoredPolicy | None]
-    pins: Mapping[PinKey, CategoryPin | None]
-    members: Mapping[str, Mapping[str, Member | None]]
     tokens: Mapping[str, StoredToken]
+    steps: tuple[RevisionChange, ...] = ()
 
 
 class Store(Protocol):
@@ -146,6 +155,10 @@ class Store(Protocol):
 
     async def read(self, since: int | None) -> StoreContents:
         """What was written after revision `since`, or everything."""
+        ...
+
+    async def identity(self) -> str:
+        """Names the store; the same for ever, and another for every other store, but for copies of this one."""
         ...
 
     async def revision(self) -> int:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Dialect, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """The newest migration; a start needs no more than this to see that a database is up to date."""
 
 
@@ -39,9 +39,11 @@ store = Table(
     Column("id", Integer, primary_key=True),
     Column("revision", BigInteger, nullable=False),
     Column("token_key_check", String(64), nullable=False, server_default=""),
+    Column("identity", String(32), nullable=False, server_default=""),
 )
 """One row. Its revision is taken with the row locked, which is what puts revisions in commit order.
 
+Its identity names the store to those who follow it.
 token_key_check tells the key that token hashes are made with from others; empty until there is one.
 """
 
@@ -142,3 +144,31 @@ category_changes = Table(
     Column("newest", BigInteger, nullable=False),
 )
 """One row. Its number is taken with the row locked, which is what puts changes in commit order."""
+
+subscribers = Table(
+    "subscribers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("server", String(64), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("caller_id", bytewise(), nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("organization", bytewise(), nullable=False),
+    Column("watched", Text, nullable=False),
+    Column("connected_at", UtcDateTime, nullable=False),
+    Column("sent_revision", BigInteger, nullable=False),
+    Column("waiting_since", UtcDateTime, nullable=True),
+    Column("applied_revision", BigInteger, nullable=False),
+    Column("applied_at", UtcDateTime, nullable=True),
+    Column("error", Text, nullable=False),
+    Column("left_at", UtcDateTime, nullable=True),
+)
+"""Who subscribes to policies, as the server that it is connected to last wrote it down. Not part of any revision."""
+
+subscriber_servers = Table(
+    "subscriber_servers",
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+"""The servers that subscribers are connected to. What one leaves behind that is not seen any more is taken away."""

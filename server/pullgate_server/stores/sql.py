@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, Table, bindparam, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pullgate_policy import Category, CommunityClass, Policy, parse_policy
 from pullgate_policy.access_token import AccessToken, CallerRole
 from pullgate_policy.event import AdministrativeEvent, EventSubject
-from pullgate_policy.members import Member
+from pullgate_policy.members import Member, MemberList
 from pullgate_policy.pins import CategoryPin
 from pullgate_policy.stored_policy import StoredPolicy
 from pullgate_server.errors import RequestIdReusedError
@@ -21,6 +21,7 @@ from pullgate_server.stores.documents import (
     contents_of_events,
     event_of,
     fingerprint,
+    fingerprint_of,
     first_event,
     members_from_entries,
     pin_document,
@@ -28,12 +29,26 @@ from pullgate_server.stores.documents import (
     policy_document,
     token_document,
 )
-from pullgate_server.stores.port import Authorship, EventFilter, MemberList, StoreContents, StoredToken, Written
+from pullgate_server.stores.hints import REVISION, telling
+from pullgate_server.stores.port import Authorship, EventFilter, StoreContents, StoredToken, Written
 from pullgate_server.stores.transactions import SqlTransactions, to_the_end
+
+MAX_OWN_REVISIONS = 64
+"""More than are ever between a commit and its hint."""
 
 
 class SqlStore(SqlTransactions):
-    """Implements `Store` on an engine whose database is up to date. Owns the engine from then on."""
+    """Implements `Store` on an engine whose database is up to date. Owns the engine from then on.
+
+    Attributes:
+        on_written: called when a write through this store has been committed.
+        own_revisions: the last ones that were taken through this store, but for those that came to nothing.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self.own_revisions: set[int] = set()
+        self.on_written: Callable[[], None] = lambda: None
 
     @to_the_end
     async def read(self, since: int | None) -> StoreContents:
@@ -49,6 +64,12 @@ class SqlStore(SqlTransactions):
             ids = {event.name for event in events if event.subject is EventSubject.TOKEN}
             tokens = await _tokens(connection, ids) if ids else []
             return contents_of_events(revision, since, events, {stored.token.id: stored for stored in tokens})
+
+    @to_the_end
+    async def identity(self) -> str:
+        """Names the store."""
+        async with self.transaction() as connection:
+            return str(await connection.scalar(select(schema.store.c.identity)))
 
     @to_the_end
     async def revision(self) -> int:
@@ -70,10 +91,14 @@ class SqlStore(SqlTransactions):
             before = None if current is None else policy_document(current.policy)
             after = None if policy is None else policy_document(policy)
             event = event_of(revision, EventSubject.POLICY, organization, organization, before, after, authorship)
-            await connection.execute(delete(table).where(its))
-            if after is not None:
-                values = {"organization": organization, "revision": revision, "document": _json(after)}
-                await connection.execute(insert(table).values(**values, comment=event.comment, **_signature(event)))
+            if after is None:
+                await connection.execute(delete(table).where(its))
+                return event
+            values = {"revision": revision, "document": _json(after), "comment": event.comment, **_signature(event)}
+            if current is None:
+                await connection.execute(insert(table).values(organization=organization, **values))
+            else:
+                await connection.execute(update(table).where(its).values(**values))
             return event
 
         return _made(await self._write(apply, authorship))
@@ -211,16 +236,28 @@ class SqlStore(SqlTransactions):
         self, apply: Callable[[AsyncConnection, int], Awaitable[AdministrativeEvent | None]], authorship: Authorship
     ) -> Written | None:
         """Carry out a write and keep its event, unless the same request did so before, or it changes nothing."""
-        async with self.writing, self.transaction(writes=True) as connection:
-            revision = await _next_revision(connection)
-            done = await _done(connection, authorship)
-            event = await apply(connection, revision) if done is None else None
-            if event is None:
-                # Gives the revision back, which nothing was written under.
-                await connection.rollback()
-                return done
-            await _keep(connection, event, authorship)
-        return Written(event=event)
+        revision = 0
+        try:
+            async with self.writing, self.transaction(writes=True) as connection:
+                revision = await _next_revision(connection)
+                self.own_revisions.add(revision)
+                done = await _done(connection, authorship)
+                follows = await _fingerprint_at(connection, revision - 1) if done is None else ""
+                event = await apply(connection, revision) if done is None else None
+                if event is None:
+                    # Gives the revision back, which nothing was written under.
+                    self.own_revisions.discard(revision)
+                    await connection.rollback()
+                    return done
+                await _keep(connection, event, authorship)
+        except BaseException:
+            # Whoever commits under this number is another one, or it is not known who.
+            self.own_revisions.discard(revision)
+            raise
+        self.on_written()
+        while len(self.own_revisions) > MAX_OWN_REVISIONS:
+            self.own_revisions.discard(min(self.own_revisions))
+        return Written(event=event, follows=follows)
 
 
 def _that_fit(statement: Select[Any], wanted: EventFilter, limit: int) -> Select[Any]:
@@ -246,8 +283,21 @@ async def _current_revision(connection: AsyncConnection) -> int:
 
 async def _next_revision(connection: AsyncConnection) -> int:
     """Take the next revision; the row stays locked until the transaction ends."""
-    statement = update(schema.store).values(revision=schema.store.c.revision + 1).returning(schema.store.c.revision)
-    return int((await connection.execute(statement)).scalar_one())
+    revision = schema.store.c.revision
+    statement = update(schema.store).values(revision=revision + 1)
+    taken = await connection.execute(statement.returning(revision, *telling(connection, REVISION, revision)))
+    return int(taken.scalar_one())
+
+
+async def _fingerprint_at(connection: AsyncConnection, revision: int) -> str:
+    """What tells the write at a revision from others; empty where there was none."""
+    table = schema.events
+    # Without its documents, which may be large.
+    columns = (table.c.written_at, table.c.caller_id, table.c.subject, table.c.organization, table.c.name)
+    row = (await connection.execute(select(*columns).where(table.c.revision == revision))).one_or_none()
+    if row is None:
+        return ""
+    return fingerprint_of(row.written_at, row.caller_id, EventSubject(row.subject), row.organization, row.name)
 
 
 async def _done(connection: AsyncConnection, authorship: Authorship) -> Written | None:

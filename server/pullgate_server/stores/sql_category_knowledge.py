@@ -13,6 +13,7 @@ from pullgate_policy import Category, CommunityClass
 from pullgate_server.clock import Clock, system_clock
 from pullgate_server.errors import StoreUnavailableError
 from pullgate_server.stores.category_knowledge import Remembered, RememberedNamespace
+from pullgate_server.stores.hints import CATEGORIES, telling
 from pullgate_server.stores.schema import category_changes, category_knowledge
 from pullgate_server.stores.transactions import SqlTransactions, to_the_end
 
@@ -170,8 +171,10 @@ class SqlCategoryKnowledge(SqlTransactions):
 
 
 async def _next_change(connection: AsyncConnection) -> int:
-    statement = update(category_changes).values(newest=category_changes.c.newest + 1)
-    return int((await connection.execute(statement.returning(category_changes.c.newest))).scalar_one())
+    newest = category_changes.c.newest
+    statement = update(category_changes).values(newest=newest + 1)
+    taken = await connection.execute(statement.returning(newest, *telling(connection, CATEGORIES, newest)))
+    return int(taken.scalar_one())
 
 
 def _namespaces(rows: Iterable[Row[Any]]) -> Sequence[RememberedNamespace]:

@@ -4,23 +4,22 @@ Membership, role and teams come from the organization's own member list where it
 assert them. What was stated and is not taken is told in a note with the answer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pullgate_policy import CredentialKind, Identity, Membership, Role, organizations_concerned
 from pullgate_policy.access_token import CallerRole
-from pullgate_policy.errors import shown
-from pullgate_policy.names import organization_name
-from pullgate_server.callers import Caller
-from pullgate_server.errors import (
+from pullgate_policy.caller import Caller
+from pullgate_policy.errors import (
     FieldInvalidError,
     OrganizationMissingError,
     OrganizationNotPermittedError,
     RoleNotPermittedError,
+    shown,
 )
-from pullgate_server.snapshot import Snapshot
-from pullgate_server.stores.port import MemberList
+from pullgate_policy.members import MemberList
+from pullgate_policy.names import organization_name
 
 _OF_NO_PERSON = {CredentialKind.ORGANIZATION_ACCESS_TOKEN, CredentialKind.OIDC}
 """What machines sign in with. Member lists hold people, so these are members by what the caller states, and no more."""
@@ -56,16 +55,24 @@ def identity_of(person: Caller) -> Identity:
 
 
 def subject_of(
-    caller: Caller, identity: Identity, asked: Sequence[str], snapshot: Snapshot, person: Caller | None = None
+    caller: Caller,
+    identity: Identity,
+    asked: Sequence[str],
+    members: Mapping[str, MemberList],
+    person: Caller | None = None,
+    *,
+    followed: frozenset[str] | None = None,
 ) -> Subject:
     """What the service takes for true of a stated identity.
 
     Args:
         asked: organizations that have a say besides the identity's own.
+        members: the member lists of the organizations that have one.
         person: whose token the identity was read from; None for an identity that the caller states.
+        followed: the organizations whose policies are known here; None for all that the caller has to do with.
 
     Raises:
-        FieldInvalidError, OrganizationMissingError: nobody's policy is asked about.
+        FieldInvalidError, OrganizationMissingError: nobody's policy is asked about, or one that is not known here.
         OrganizationNotPermittedError: an organization is not the caller's.
         RoleNotPermittedError: the caller decides for itself alone, and this is somebody else.
     """
@@ -82,6 +89,10 @@ def subject_of(
                 raise OrganizationNotPermittedError(organization, caller.organization)
     if not organizations:
         raise OrganizationMissingError
+    # Without its policy an organization would look as if it restricted nothing.
+    if followed is not None and (unknown := [name for name in organizations if name not in followed]):
+        problem = f"the policy of {unknown[0]} is not followed here: follow it too, or ask the service"
+        raise FieldInvalidError("organizations", problem)
     if caller.role is CallerRole.MEMBER and identity.username not in {"", caller.username}:
         raise RoleNotPermittedError(
             f"{caller.name}, a member of organization {caller.organization}, decides for {caller.username} alone: "
@@ -96,7 +107,7 @@ def subject_of(
         for organization in organizations
         if (
             membership := _membership(
-                organization, identity, caller, known, snapshot, notes, shown_token=person is not None
+                organization, identity, caller, known, members.get(organization), notes, shown_token=person is not None
             )
         )
         is not None
@@ -115,7 +126,7 @@ def _membership(
     identity: Identity,
     caller: Caller,
     person: Caller | None,
-    snapshot: Snapshot,
+    members: MemberList | None,
     notes: list[str],
     *,
     shown_token: bool,
@@ -123,11 +134,11 @@ def _membership(
     """What somebody is in one organization.
 
     Args:
+        members: the organization's member list; None where it has none.
         person: the one whose token proves who it is, if there is one: the caller's own, or one that it has shown.
         shown_token: whether the identity was read from a token, and nobody stated anything.
     """
     stated = identity.membership_in(organization)
-    members = snapshot.members.get(organization)
     if members is not None:
         known = _listed(organization, identity.username, members)
         if known is None and stated is not None:
