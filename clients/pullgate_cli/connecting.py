@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from pullgate.local import DEFAULT_ADDRESS, default_data_directory, is_local
 
@@ -118,6 +119,11 @@ def names_connection(flag: str, *, envvar: str, help_text: str) -> Callable[[Cal
             from pullgate_client import Connection, ConnectionSettingsError
             from pullgate_client.connection import local_token
 
+            # What is typed wins over what the environment says.
+            source, typed = click.get_current_context().get_parameter_source, ParameterSource.COMMANDLINE
+            if typed in {source("token"), source("token_file")}:
+                token = token if source("token") is typed else None
+                token_file = token_file if source("token_file") is typed else None
             token = (token or "").strip()
             if not token and token_file is None and cert is None:
                 token = local_token(address, data_dir or default_data_directory(os.environ))

@@ -1,6 +1,7 @@
 """`pullgate watch`: policies, member lists and pins as they change."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -40,7 +41,7 @@ Exit codes:
   0  ended by Ctrl-C or SIGTERM, by whoever reads what is printed, or after --count
   1  refused: the token is not accepted, or may not watch this
   2  wrong usage
-  3  the service cannot be followed; or the stream ended, with --no-reconnect"""
+  3  the service cannot be followed, or what is told not written; or the stream ended, with --no-reconnect"""
 )
 @click.option("--org", "organizations", multiple=True, metavar="ORG", help="This organization alone; repeatable.")
 @click.option("--categories", is_flag=True, help="Categories too, as the service finds them for these organizations.")
@@ -64,6 +65,7 @@ def watch(
     """Show changes of policies, member lists and pins as they come, until interrupted. Comes back by itself."""
     from pullgate_client import ConnectionSettingsError
 
+    _prepare_output(as_json=as_json)
     following = _Following(
         connection=connection,
         organizations=organizations,
@@ -80,9 +82,12 @@ def watch(
     except asyncio.CancelledError:
         code = 0
     except BrokenPipeError:
-        # What could not be written would be tried once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         code = 0
+    except OSError as error:
+        _give_up_output()
+        say_error(f"what is told cannot be written: {error.strerror}")
+        code = NO_ANSWER
     sys.exit(code)
 
 
@@ -315,6 +320,22 @@ class ForPrograms:
         _print([json.dumps({**head, **data}, ensure_ascii=False)])
 
 
+def _prepare_output(*, as_json: bool) -> None:
+    """JSON is UTF-8 everywhere; of words, a terminal or file of another encoding gets what it can hold."""
+    # Closed from the start it is None, and then there is nobody to show anything to.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if as_json:
+            sys.stdout.reconfigure(encoding="utf-8")
+        else:
+            sys.stdout.reconfigure(errors="replace")
+
+
+def _give_up_output() -> None:
+    # What could not be written would be tried once more at the end.
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _print(lines: Iterable[str]) -> None:
     """Print lines, and flush them."""
     click.echo("\n".join(lines))
@@ -350,5 +371,5 @@ def _cancel_on_end() -> None:
         loop.add_signal_handler(number, task.cancel)
     # Else `pullgate watch | head -1` would end with the change after the first.
     with suppress(OSError, ValueError):
-        if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        if sys.stdout is not None and stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
             loop.add_reader(sys.stdout.fileno(), task.cancel)

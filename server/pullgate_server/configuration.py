@@ -55,7 +55,8 @@ class Configuration:
     workers: int = option(
         1,
         "Processes that serve, all on the one port. With more than one, --docker-hub-requests-per-minute is divided "
-        "among them, --max-open-calls and --category-entries hold for each, and each has its own port for metrics.",
+        "among them, --max-open-calls, --max-subscribers and --category-entries hold for each, and each has its own "
+        "port for metrics.",
     )
     data_dir: Path | None = option(
         None,

@@ -34,6 +34,9 @@ LASTING_SECONDS = 60.0
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 """Seconds until a worker is replaced, at most."""
 
+STOP_MARGIN = 5.0
+"""Seconds that a worker may take to stop, besides those that its open calls may take."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
@@ -198,8 +201,11 @@ class _Worker:
                 await asyncio.wait_for(self._stopping.wait(), wait)
 
     def tell(self, order: Order) -> None:
-        """Order the process, if there is one."""
+        """Order the process, if there is one; it is killed if it does not end in the time that the order leaves it."""
         self._stopping.set()
+        own = self._task.configuration
+        seconds = STOP_MARGIN if order is Order.HURRY else own.drain_delay + own.stop_grace + STOP_MARGIN
+        asyncio.get_running_loop().call_later(seconds, self._kill)
         if self._process is None or self._process.returncode is not None:
             return
         if self._serves and self._process.stdin is not None:
@@ -207,6 +213,11 @@ class _Worker:
         else:
             # It does not read orders yet, and has nothing to finish.
             self._process.terminate()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            log.error("worker does not stop, and is killed", worker=self._task.number)
+            self._process.kill()
 
     async def _live(self) -> str:
         """One process, from its start to its end; returns what it ended of."""

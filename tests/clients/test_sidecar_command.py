@@ -324,6 +324,9 @@ def test_two_sidecars_on_one_socket(upstream: ServerProcess, start_sidecar: Star
         (["--socket-mode", "rw"], "is not a mode such as 0600"),
         (["--max-age", "long"], "is not a length of time"),
         (["--token", "x", "--token-file", "/dev/null"], "are both given"),
+        (["--ca", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--cert", __file__, "--key", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--cert", __file__], "a client certificate needs its key"),
     ],
 )
 def test_what_cannot_start_says_why(options: list[str], problem: str, tmp_path: Path) -> None:
@@ -333,6 +336,7 @@ def test_what_cannot_start_says_why(options: list[str], problem: str, tmp_path: 
 
     assert result.returncode == 2
     assert problem in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
 
 
 def test_a_sidecar_is_small(upstream: ServerProcess, start_sidecar: StartSidecar) -> None:

@@ -442,6 +442,43 @@ def test_who_reads_no_longer_is_noticed_when_something_is_written(shared: Server
         assert ended(process) == (0, "")
 
 
+def test_a_full_disk(shared: ServerProcess) -> None:
+    """Where nothing can be written any more it says so, and ends with exit code 3."""
+    with Path("/dev/full").open("w") as full, watching(shared, "--org", "acme", stdout=full) as process:
+        code, errors = ended(process)
+
+    assert (code, errors) == (3, "error: what is told cannot be written: No space left on device\n")
+
+
+def test_a_closed_output(shared: ServerProcess) -> None:
+    """Without a standard output it follows all the same, as for whoever only waits for a change."""
+    result = subprocess.run(
+        ["bash", "-c", 'exec "$0" -m pullgate_cli watch --org acme --count 0 >&-', sys.executable],
+        capture_output=True, text=True, check=False, env=shared.environment(), timeout=SOON,
+    )  # fmt: skip
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_output_of_another_encoding(server: ServerProcess) -> None:
+    """Words that the output's encoding does not have are replaced, and JSON is UTF-8 whatever the encoding."""
+    reason = "after → before"
+    environment = {**server.environment(), "PYTHONIOENCODING": "latin-1"}
+    watch = [sys.executable, "-m", "pullgate_cli", "watch", "--org", "acme", "--count", "1"]
+    outputs = []
+    with client_of(server) as client:
+        for number, options in enumerate(([], ["--json"])):
+            with subprocess.Popen([*watch, *options], stdout=subprocess.PIPE, env=environment) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                client.put_pin(pin(f"somebody{number}", Category.COMMUNITY, "acme", reason))
+                outputs.append(process.stdout.read())
+                assert process.wait(timeout=SOON) == 0
+
+    assert b"after ? before" in outputs[0]
+    assert reason.encode() in outputs[1]
+
+
 def test_colours_on_a_terminal(server: ServerProcess) -> None:
     """On a terminal what is new is green and revisions are bold."""
     ours, theirs = pty.openpty()
@@ -548,6 +585,17 @@ def test_a_token_in_a_file(shared: ServerProcess, tmp_path: Path) -> None:
     assert (decided.returncode, json.loads(decided.stdout)["organization"]) == (0, "acme")
     assert missing.returncode == 2
     assert "none cannot be read" in missing.stderr
+
+
+def test_what_is_typed_wins_over_the_environment(shared: ServerProcess, tmp_path: Path) -> None:
+    """--token wins over an exported PULLGATE_TOKEN_FILE, and --token-file over PULLGATE_TOKEN."""
+    file = shared.data_dir / OPERATOR_TOKEN_FILE
+    environment = {**clean_environment(), "PULLGATE_ADDRESS": shared.address, "PULLGATE_DATA_DIR": str(tmp_path)}
+    no_file = {**environment, "PULLGATE_TOKEN_FILE": str(tmp_path / "none")}
+    token = run_pullgate("whoami", "--token", file.read_text().strip(), environment=no_file)
+    from_file = run_pullgate("whoami", "--token-file", str(file), environment={**environment, "PULLGATE_TOKEN": "x"})
+
+    assert (token.returncode, token.stderr) == (from_file.returncode, from_file.stderr) == (0, "")
 
 
 @dataclass

@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"```(\w*)\n(.*?)```", DOCUMENT, re.DOTALL)
 
 
 class Reader:
-    """Somebody who types what the document says, with a home, a server and a /tmp of their own."""
+    """Somebody who types what the document says, with a home and a server of their own."""
 
     def __init__(self, home: Path, server: ServerProcess) -> None:
         self._home = home
@@ -35,7 +35,7 @@ class Reader:
     def types(self, script: str) -> str:
         """What is printed."""
         result = subprocess.run(
-            ["bash", "-c", script.replace("/tmp/pullgate", f"{self._home}/pullgate")],
+            ["bash", "-c", script],
             capture_output=True, text=True, check=False, env=self._environment, timeout=60, cwd=self._home,
         )  # fmt: skip
         assert "Traceback" not in result.stderr
@@ -45,7 +45,7 @@ class Reader:
     def leaves_running(self, script: str) -> Iterator[None]:
         """A program in another terminal, from when it says what to type next until it is stopped."""
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {script.replace('/tmp/pullgate', f'{self._home}/pullgate')}"],
+            ["bash", "-c", f"exec {script}"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=self._environment,
         )  # fmt: skip
         assert process.stdout is not None

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -179,6 +180,47 @@ async def test_workers_go_with_their_parent(server: ServerProcess) -> None:
     server.process.wait()
 
     assert all_gone(workers)
+
+
+async def test_a_worker_that_hangs_is_killed(tmp_path: Path) -> None:
+    """A worker that does not stop in its time does not keep the others and the parent from it."""
+    server = start_server(tmp_path / "data", "--workers", str(WORKERS), "--stop-grace", "0")
+    workers = workers_of(server)
+    workers[0].suspend()
+
+    assert await asyncio.to_thread(stop_server, server) == 0
+    assert all_gone(workers)
+    assert [line["event"] for line in log_lines(server)].count("worker does not stop, and is killed") == 1
+
+
+async def test_a_hurry_kills_a_worker_that_hangs(server: ServerProcess) -> None:
+    """After a second signal a worker that hangs is not waited for as long as its open calls might take."""
+    workers_of(server)[0].suspend()
+    server.process.terminate()
+    server.process.send_signal(signal.SIGINT)
+
+    assert await asyncio.to_thread(server.process.wait, SOON) == 0
+
+
+async def test_no_room_for_another_process(server: ServerProcess) -> None:
+    """Where a dead worker cannot be started again, the other one goes on, and it is tried until it can."""
+    parent = psutil.Process(server.process.pid)
+    before = workers_of(server)
+    allowed = resource.prlimit(parent.pid, resource.RLIMIT_NOFILE)
+    async with lines_to(server) as lines:
+        resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (parent.num_fds(), allowed[1]))
+        before[0].kill()
+        before[0].wait(timeout=SOON)
+        survivor = Line(server)
+        async with asyncio.timeout(SOON):
+            while "cannot be started" not in server.log.read_text():
+                assert await survivor.worker() in lines
+        await survivor.channel.close()
+        resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, allowed)
+        async with lines_to(server, frozenset(lines)) as found:
+            assert len(found) == 1
+
+    assert before[1] in workers_of(server)
 
 
 async def test_another_server_is_refused(server: ServerProcess, tmp_path: Path) -> None:
