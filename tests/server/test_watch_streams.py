@@ -36,7 +36,7 @@ from tests.server.test_watch import NEVER, pin, refused, write
 from tests.stores import put_pin, put_policy
 from tests.watching import FLOW_CONTROL, Watcher, begun, known_of, watching
 
-CHANGES = 3_000
+CHANGES = 10_000
 NAMES = 100
 
 
