@@ -218,6 +218,8 @@ class AsyncLocalDecider:
         self._saved_as_of: datetime | None = None
         self._bookmark_interval = timedelta(seconds=10)
         self._state = PolicyState()
+        # Of this very state: what was told may be ahead of it, and the two are kept together.
+        self._resume_token = ""
         self._look_again_at = NEVER
         self.state_problem = ""
 
@@ -496,8 +498,9 @@ class AsyncLocalDecider:
 
     def _take_state(self) -> None:
         """Decide from now on from what was told."""
-        now, told = self._clock(), self._follower.told.state
-        is_new, self._state, self._contact = told is not self._state, told, now
+        now, told = self._clock(), self._follower.told
+        is_new, self._contact = told.state is not self._state, now
+        self._state, self._resume_token = told.state, told.resume_token
         if self._opened is not None:
             self._caller, self._store_id = self._opened.caller, self._opened.store_id
         if is_new:
@@ -655,7 +658,7 @@ class AsyncLocalDecider:
         if kept is None:
             return WatchedState()
         self._caller, self._store_id, self._contact = kept.caller, kept.store_id, kept.known_as_of
-        self._saved_as_of, self._state = kept.known_as_of, kept.state
+        self._saved_as_of, self._state, self._resume_token = kept.known_as_of, kept.state, kept.resume_token
         self._categories.remember(kept.categories)
         return WatchedState(kept.state, kept.resume_token)
 
@@ -667,16 +670,16 @@ class AsyncLocalDecider:
             await asyncio.sleep(SAVE_SECONDS)
 
     async def _write_state(self) -> None:
-        knowledge, as_of = self._knowledge, self._service_known_as_of or self._contact
+        as_of = self._service_known_as_of or self._contact
         if self._state_file is None or self._caller is None or as_of is None:
             return
         kept = KeptState(
-            state=knowledge.state,
+            state=self._state,
             caller=self._caller,
             token_mark=token_mark(self._client.connection.token),
             organizations=self._organizations,
             store_id=self._store_id,
-            resume_token=self._follower.told.resume_token,
+            resume_token=self._resume_token,
             known_as_of=as_of,
             categories=self._categories.known,
         )

@@ -791,3 +791,26 @@ async def test_what_is_kept_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None
         for number in range(1000):
             assert decider.decide_now(DEV, f"ghcr.io/a/b:{number}") is not None
             assert len(decider._kept.by_object[id(DEV)].answers if decider._kept.by_object else ()) <= 100
+
+
+@pytest.mark.parametrize("ahead", [[], [OPENED, changed(2, 1)], [OPENED, END]])
+async def test_what_is_kept_belongs_together(ahead: list[WatchEvent | Exception], tmp_path: Path) -> None:
+    """A decider that is closed keeps its state with the token of that very state, however far it was told besides."""
+    from pullgate_client.state_file import read_state
+
+    path, broken = tmp_path / "state.json", UnusableUpdateError("newer")
+    streams = [bookmarked(broken), [*ahead, broken]]
+    refused: asyncio.Event = asyncio.Event()
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == len(streams):
+            refused.set()
+
+    async with scripted(Clock(), *streams, sleep=pause, state_file=path):
+        await refused.wait()
+    kept = read_state(path, ())
+
+    assert kept is not None
+    assert (kept.state.revision, kept.resume_token) == (1, "token 1")
