@@ -33,7 +33,6 @@ from pullgate_client.local_categories import LocalCategories, LocalCategory
 from pullgate_client.state_file import KeptState, read_state, token_mark, write_state
 from pullgate_client.watch_reader import WatchedState
 from pullgate_policy import HubRepository, Identity, parse_reference
-from pullgate_policy.access_token import CallerRole
 from pullgate_policy.answer import Answer, DecisionIds
 from pullgate_policy.caller import Caller
 from pullgate_policy.conclusion import NEVER, Conclusion, FoundCategory, concluding
@@ -41,7 +40,7 @@ from pullgate_policy.decision import organizations_concerned
 from pullgate_policy.errors import FieldInvalidError
 from pullgate_policy.knowledge import Knowledge, KnowledgeStatus, PastMaximumAge, allowed_by_failing_open
 from pullgate_policy.policy_state import PolicyState
-from pullgate_policy.subject import Subject, identity_of, subject_of
+from pullgate_policy.subject import Subject, identity_of, may_decide_for, subject_of
 from pullgate_policy.watch import MISSED_BOOKMARKS, Bookmark, CategoriesFound, Changed, Opened
 
 log = logging.getLogger("pullgate")
@@ -392,8 +391,8 @@ class AsyncLocalDecider:
 
     def _asker_of(self, person: Caller, organizations: tuple[str, ...]) -> _Asker:
         caller = self.knowledge.caller
-        whose = caller.organization if caller is not None and caller.role is not CallerRole.OPERATOR else ""
-        if not person.role.is_person or (whose and person.organization != whose):
+        # Nobody is known to be held against anything where it fails open.
+        if not (person.role.is_person if caller is None else may_decide_for(caller, person)):
             raise FieldInvalidError("identity.token", "is not a token of a person that this caller may decide for")
         return _Asker(identity_of(person), organizations)
 

@@ -54,6 +54,12 @@ def identity_of(person: Caller) -> Identity:
     )
 
 
+def may_decide_for(caller: Caller, person: Caller) -> bool:
+    """Whether whoever's token this is, is a person for whom `caller` may decide."""
+    is_entitled = caller.role is CallerRole.OPERATOR or caller.organization == person.organization
+    return person.role.is_person and is_entitled
+
+
 def subject_of(
     caller: Caller,
     identity: Identity,

@@ -13,8 +13,7 @@ from pullgate_policy import ANONYMOUS
 from pullgate_policy.answer import DecisionIds
 from pullgate_policy.caller import Caller, CallerRole
 from pullgate_policy.errors import FieldInvalidError, OrganizationMissingError, PullgateError
-from pullgate_policy.subject import Subject, identity_of, subject_of
-from pullgate_server.authorization import scope
+from pullgate_policy.subject import Subject, identity_of, may_decide_for, subject_of
 from pullgate_server.clock import Clock
 from pullgate_server.deciding import ANSWERING_TAKES, Decider, Patience
 from pullgate_server.errors import BatchTooLargeError, IdentityTokenInvalidError, RetryableError
@@ -229,7 +228,7 @@ class PolicyDecisionService:
             # Why is nobody's business but the operator's: it could be another organization's token.
             problem = str(error) if caller.role is CallerRole.OPERATOR else ""
             raise IdentityTokenInvalidError(problem) from error
-        if not person.role.is_person or (scope(caller, "") or person.organization) != person.organization:
+        if not may_decide_for(caller, person):
             raise IdentityTokenInvalidError
         self._authenticator.used.add(person.id)
         return person
