@@ -431,7 +431,7 @@ async def test_a_batch_of_unknown_names_reads_the_database_once(
         word = Remembered(Category.VERIFIED_PUBLISHER, None, "badge", Clock().now)
         await lasting.put(f"docker-hub {hub.url}", f"name{number}", word, 60)
     hub.fault = Fault.HANG
-    async with serve_with(category_wait=2.0, knowledge=lasting, store_poll=600.0, clock=Clock()) as service:
+    async with serve_with(category_wait=5.0, knowledge=lasting, store_poll=600.0, clock=Clock()) as service:
         before = len(connections)
         references = [f"name{number}/app" for number in range(500)]
         batch = policy_decision_pb2.BatchDecideRequest(identity=DEV, references=references)

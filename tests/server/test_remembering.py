@@ -849,6 +849,26 @@ async def test_a_database_that_answers_late_is_used_where_the_source_does_not_an
     assert summary(found) == ("verified publisher", False)
 
 
+async def test_what_a_slow_database_knows_needs_no_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may have no more look-ups under way still waits for what is known already."""
+    monkeypatch.setattr(remembering, "MAX_FLIGHTS", 1)
+    lasting, clock = SlowMemory(), Clock()
+    await known_before(lasting, clock)
+    async with hub_with(lasting=lasting, clock=clock) as hub:
+        hub.source.hold()
+        other = asyncio.ensure_future(hub.find("other"))
+        await hub.source.until_asked(1)
+        asking = asyncio.ensure_future(hub.find())
+        # It has waited for the database in vain, and would have asked the source.
+        await asyncio.wait([asking], timeout=3 * remembering.RECALL_PATIENCE)
+        lasting.go_on.set()
+        found = await asking
+        hub.source.let_go()
+        await other
+
+    assert (summary(found), hub.source.asked) == (("verified publisher", False), ["other"])
+
+
 async def test_an_answer_that_waits_for_the_database_is_no_trouble_of_the_source() -> None:
     """A source that has answered is not taken for one that hangs."""
     lasting = SlowMemory()

@@ -434,6 +434,9 @@ class RememberedSource:
         for _ in range(2):
             flight = self._look_up(namespace, asked_by)
             learnt = _TOO_MANY if flight is None else await self._landed(namespace, flight, deadline - loop.time())
+            if flight is None:
+                # The source is not asked, which is no reason not to hear what is known already.
+                await self._remembered(namespace, deadline - loop.time())
             if flight is None or learnt is None or learnt.remembered is not None or learnt.is_absent:
                 break
         if learnt is None or learnt.remembered is None:
