@@ -75,21 +75,26 @@ class Target:
 
 def run_h2load(target: Target, *, calls: int, in_flight: int) -> Measurement:
     """Send `calls` unary gRPC calls with `in_flight` of them open at a time; raises RuntimeError if any failed."""
-    connections = 1 if in_flight == 1 else min(4, in_flight)
     with tempfile.TemporaryDirectory() as directory:
         body = Path(directory, "body")
         body.write_bytes(struct.pack(">BI", 0, len(target.message)) + target.message)
+        options = ["-d", str(body), "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        if target.token:
+            options += ["-H", f"authorization: Bearer {target.token}"]
+        url = f"http://127.0.0.1:{target.port}{target.path}"
+        return measure_requests(url, options, target.process_id, calls=calls, in_flight=in_flight)
+
+
+def measure_requests(url: str, options: Sequence[str], process_id: int, *, calls: int, in_flight: int) -> Measurement:
+    """Send requests over HTTP/2 and count the CPU of a process; raises RuntimeError if any failed."""
+    connections = 1 if in_flight == 1 else min(4, in_flight)
+    with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "log")
         command = [require_h2load(), "-n", str(calls), "-c", str(connections), "-m", str(in_flight // connections)]
-        command += ["-t", "1", "-d", str(body), "--log-file", str(log)]
-        command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-        if target.token:
-            command += ["-H", f"authorization: Bearer {target.token}"]
-        before = cpu_seconds(target.process_id)
-        output = subprocess.run(
-            [*command, f"http://127.0.0.1:{target.port}{target.path}"], capture_output=True, text=True, check=True
-        ).stdout
-        cpu = cpu_seconds(target.process_id) - before
+        command += ["-t", "1", "--log-file", str(log), *options]
+        before = cpu_seconds(process_id)
+        output = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+        cpu = cpu_seconds(process_id) - before
         if f"{calls} succeeded, 0 failed" not in output:
             raise RuntimeError(f"not every call was answered:\n{output}")
         milliseconds = sorted(int(line.split("\t")[2]) / 1000 for line in log.read_text().splitlines())

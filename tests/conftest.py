@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,6 +27,10 @@ from pullgate_server.stores.memory import MemoryStore
 from pullgate_server.stores.port import Store
 from tests.postgresql import PostgresqlServer, running_postgresql
 from tests.redis_server import RedisServer, running_redis
+
+# A run that was started in the background of a shell ignores interruptions, and so would the programs that tests start
+# and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests are the same in every run; `pytest --hypothesis-profile=explore` looks further.
 hypothesis.settings.register_profile("default", derandomize=True, deadline=None)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docker_engine import Docker, run, running_docker
+
 ROOT = Path(__file__).parent.parent
 MISSING = [name for name in ("dockerd", "docker", "debootstrap") if shutil.which(name) is None]
 CACHE = ROOT / "build" / "container-test"
@@ -26,52 +28,11 @@ pytestmark = [
 ]
 
 
-def run(*command: str | Path, **options: object) -> str:
-    """Run a command; its output, or a failure that shows it."""
-    result = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
-    return str(result.stdout)
-
-
-class Docker:
-    """A daemon of its own, with no network."""
-
-    def __init__(self, directory: Path) -> None:
-        self.socket = directory / "docker.sock"
-        self._log = (directory / "dockerd.log").open("w")
-        self._process = subprocess.Popen(
-            [
-                "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs",
-                f"--data-root={directory}/data", f"--exec-root={directory}/exec", f"--pidfile={directory}/pid",
-                f"--host=unix://{self.socket}",
-            ],
-            stdout=self._log, stderr=self._log,
-        )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while subprocess.run(
-            ["docker", "-H", f"unix://{self.socket}", "info"], capture_output=True, check=False
-        ).returncode:
-            assert time.monotonic() < deadline, (directory / "dockerd.log").read_text()
-            assert self._process.poll() is None, (directory / "dockerd.log").read_text()
-            time.sleep(0.2)
-
-    def __call__(self, *arguments: str | Path, **options: object) -> str:
-        """Run a docker command."""
-        return run("docker", "-H", f"unix://{self.socket}", *arguments, **options)
-
-    def close(self) -> None:
-        """Stop the daemon."""
-        self._process.terminate()
-        self._process.wait(timeout=60)
-        self._log.close()
-
-
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     """A Docker Engine of this test."""
-    daemon = Docker(tmp_path_factory.mktemp("docker"))
-    yield daemon
-    daemon.close()
+    with running_docker(tmp_path_factory.mktemp("docker")) as daemon:
+        yield daemon
 
 
 def debian_mirror() -> str:

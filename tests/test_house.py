@@ -76,7 +76,7 @@ def test_clients_load_without_the_server(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["pullgate", "pullgate_policy", "pullgate_server", "pullgate_client", "pullgate_cli"]
+    "package", ["pullgate", "pullgate_policy", "pullgate_server", "pullgate_client", "pullgate_cli", "pullgate_docker"]
 )
 def test_every_package_is_typed(package: str) -> None:
     """Type checkers of users read the annotations of every package."""
@@ -86,7 +86,7 @@ def test_every_package_is_typed(package: str) -> None:
 
 
 def test_the_wheel_holds_what_it_should(tmp_path: Path) -> None:
-    """The wheel has the five packages, contract, catalogue and migrations included, and nothing else at top level."""
+    """The wheel has the six packages, contract, catalogue and migrations included, and nothing else at top level."""
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True
     )
@@ -101,11 +101,13 @@ def test_the_wheel_holds_what_it_should(tmp_path: Path) -> None:
         "pullgate_server",
         "pullgate_client",
         "pullgate_cli",
+        "pullgate_docker",
         f"pullgate-{PROJECT['version']}.dist-info",
     } == {name.split("/")[0] for name in names}
     assert {
         "pullgate/v1/policy_decision.proto",
         "pullgate/v1/policy_decision_pb2.pyi",
+        "pullgate/envoy/v3/external_authorization.proto",
         "pullgate_server/categories/starter.yaml",
         "pullgate_server/stores/migrations/versions/0001_initial.py",
         "pullgate_server/stores/migrations/env.py",

@@ -11,6 +11,10 @@ COMMANDS = {
         "pullgate_cli.sidecar:sidecar",
         "Decide beside what pulls images, also while the server is away.",
     ),
+    "docker-plugin": (
+        "pullgate_cli.docker_plugin:docker_plugin",
+        "Decide what the Docker Engine of this host may pull and run.",
+    ),
     "decide": ("pullgate_cli.decide:decide", "Ask whether an identity may use images."),
     "reference": ("pullgate_cli.reference:reference", "Explain how image references are read."),
     "policy": ("pullgate_cli.policy:policy", "Read, try, test and change policies."),
@@ -20,6 +24,7 @@ COMMANDS = {
     "token": ("pullgate_cli.token:token", "Make, list and revoke tokens."),
     "category": ("pullgate_cli.category:category", "Pin the category of a namespace or repository."),
     "audit": ("pullgate_cli.audit:audit", "Who changed what, when, and from where."),
+    "doctor": ("pullgate_cli.doctor:doctor", "Find what is set up wrong, and say what to do."),
     "whoami": ("pullgate_cli.whoami:whoami", "Say whom the service takes you for."),
     "healthcheck": ("pullgate_cli.healthcheck:healthcheck", "Ask whether the server should be sent calls."),
     "version": ("pullgate_cli.version:version", "Print the version."),

@@ -70,7 +70,8 @@ class Reference:
     Attributes:
         registry: the host that is contacted, with its port if one was written; `docker.io` for all of Docker Hub's.
         path: the repository within the registry, as `library/nginx`.
-        tag: `latest` where neither tag nor digest was written; None where only a digest was.
+        tag: `latest` where neither tag nor digest was written; None where only a digest was. A reference with neither,
+            which no text stands for, means all of the repository.
         digest: as `sha256:…`; where there is one it is what is pulled, whatever the tag says.
     """
 

@@ -111,6 +111,7 @@ METHODS: Mapping[str, MethodRule] = {
     f"{_DECISIONS}.Decide": MethodRule(action="decide", roles=_EVERYBODY),
     f"{_DECISIONS}.BatchDecide": MethodRule(action="decide", roles=_EVERYBODY),
     f"{_DECISIONS}.StreamDecide": MethodRule(action="decide", roles=_EVERYBODY),
+    "pullgate.envoy.v3.ExternalAuthorizationService.Check": MethodRule(action="decide", roles=_EVERYBODY),
     # Which organizations a subscription asks for is looked at where it begins: rpc/policy_watch.py.
     f"{_WATCHING}.Watch": MethodRule(action=_WATCH, roles=_WATCHERS, subscribes=True),
     f"{_WATCHING}.ReportApplied": MethodRule(action=_WATCH, roles=_WATCHERS),

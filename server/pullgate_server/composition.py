@@ -18,6 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 
+from pullgate.envoy.v3 import external_authorization_pb2
 from pullgate.local import OPERATOR_TOKEN_FILE, default_data_directory
 from pullgate.v1 import policy_admin_pb2, policy_decision_pb2, policy_watch_pb2
 from pullgate_policy import InvalidCatalogueError
@@ -47,6 +48,7 @@ from pullgate_server.errors import StartupError, StoreUnavailableError
 from pullgate_server.jwt_issuers import JwtIssuers, read_jwt_issuers
 from pullgate_server.repeating import repeat
 from pullgate_server.rpc.category_admin import CategoryAdminService
+from pullgate_server.rpc.external_authorization import ENVOY_SERVICE, ExternalAuthorizationService
 from pullgate_server.rpc.gate import Gate
 from pullgate_server.rpc.health import HealthService
 from pullgate_server.rpc.people_admin import EventService, MemberAdminService, TokenAdminService
@@ -55,6 +57,7 @@ from pullgate_server.rpc.policy_decision import PolicyDecisionService
 from pullgate_server.rpc.policy_watch import PolicyWatchService, SubscriberAdminService
 from pullgate_server.rpc.prepared import ReadyAnswers
 from pullgate_server.rpc.reflection import ReflectionService, reflection_services
+from pullgate_server.rpc.subjects import Subjects
 from pullgate_server.snapshot import SnapshotKeeper
 from pullgate_server.stores.category_knowledge import CategoryKnowledge, CategoryMemory
 from pullgate_server.stores.engines import open_engine, shown_database
@@ -94,6 +97,7 @@ SERVICES = (
     policy_decision_pb2.DESCRIPTOR.services_by_name["PolicyDecisionService"],
     policy_watch_pb2.DESCRIPTOR.services_by_name["PolicyWatchService"],
     policy_admin_pb2.DESCRIPTOR.services_by_name["PolicyAdminService"],
+    external_authorization_pb2.DESCRIPTOR.services_by_name["ExternalAuthorizationService"],
 )
 
 
@@ -346,11 +350,12 @@ async def compose(
         if issuers is not None:
             issuers.call_on_change(gate.callers_changed)
             issuers.call_on_change(ready.clear)
-        health = HealthService(service.full_name for service in SERVICES)
-        decision_service, watch_service, admin_service = SERVICES
+        health = HealthService([*(service.full_name for service in SERVICES), ENVOY_SERVICE])
+        decision_service, watch_service, admin_service, envoy_service = SERVICES
         v1, v1alpha = reflection_services()
+        subjects = Subjects(authenticator)
         decisions = PolicyDecisionService(
-            decider, authenticator, ready, ids, gate, max_batch=configuration.max_batch, clock=clock
+            decider, subjects, ready, ids, gate, max_batch=configuration.max_batch, clock=clock
         )
         policies = PolicyAdministration(store, snapshots, clock)
         tokens = TokenAdministration(
@@ -385,6 +390,9 @@ async def compose(
         yield Application(
             handlers=(
                 gate.handlers(decision_service, [decisions], {"Decide": decisions.decide_again}),
+                gate.handlers(
+                    envoy_service, [ExternalAuthorizationService(decider, subjects, ids)], also_as=ENVOY_SERVICE
+                ),
                 gate.handlers(watch_service, [watching.service]),
                 gate.handlers(admin_service, administration),
                 gate.handlers(v1, [reflection]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from pullgate_policy import Policy, parse_reference
+from pullgate_policy import Policy, Reference
 from pullgate_policy.answer import Answer, DecisionIds
 from pullgate_policy.conclusion import Conclusion, FoundCategory, concluding
 from pullgate_policy.docker_hub import HubRepository
@@ -133,11 +133,11 @@ class Decider:
         self,
         snapshot: Snapshot,
         subject: Subject,
-        reference: str,
+        reference: Reference,
         patience: Patience,
         policies: Mapping[str, Policy] | None = None,
     ) -> PreparedAnswer:
-        """Decide about one image; raises InvalidReferenceError.
+        """Decide about one image.
 
         Args:
             patience: for how long categories that are not known yet are waited for.
@@ -147,7 +147,7 @@ class Decider:
             subject,
             snapshot.policies if policies is None else policies,
             snapshot.pin_index,
-            parse_reference(reference),
+            reference,
             self._clock(),
             self._cacheable_for,
         )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pullgate_policy import Identity, Policy, PullgateError
+from pullgate_policy import Identity, Policy, PullgateError, Reference, parse_reference
 from pullgate_policy.answer import Answer
 from pullgate_policy.caller import Caller
 from pullgate_policy.changes import SettingChange, policy_changes
@@ -108,18 +108,19 @@ class PolicyTrial:
         patience: Patience,
     ) -> DryRunResult:
         try:
+            image = parse_reference(reference)
             answers = (
-                await self._answer(snapshot, subject, reference, before, patience),
-                await self._answer(snapshot, subject, reference, after, patience),
+                await self._answer(snapshot, subject, image, before, patience),
+                await self._answer(snapshot, subject, image, after, patience),
             )
         except PullgateError as error:
             return DryRunResult(identity_index=identity_index, reference=reference, answers=error)
         return DryRunResult(identity_index=identity_index, reference=reference, answers=answers)
 
     async def _answer(
-        self, snapshot: Snapshot, subject: Subject, reference: str, side: "_Side", patience: Patience
+        self, snapshot: Snapshot, subject: Subject, image: Reference, side: "_Side", patience: Patience
     ) -> Answer:
-        prepared = await self._decider.decide(snapshot, subject, reference, patience, side.policies)
+        prepared = await self._decider.decide(snapshot, subject, image, patience, side.policies)
         return replace(prepared.answer, policy_revision=side.revision)
 
 

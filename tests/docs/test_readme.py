@@ -25,6 +25,7 @@ def blocks_of(text: str) -> list[tuple[str, str]]:
 FIRST_FIVE_MINUTES = README.split("## The first five minutes")[1].split("\n## ")[0]
 BLOCKS = blocks_of(FIRST_FIVE_MINUTES)
 WHERE_PULLS_HAPPEN = blocks_of(README.split("## Policies where pulls happen")[1].split("\n## ")[0])
+WHERE_PULLS_ARE_STOPPED = blocks_of(README.split("## Where pulls are stopped")[1].split("\n## ")[0])
 POLICIES_AS_CODE = blocks_of(README.split("## Policies as code")[1].split("\n## ")[0])
 
 
@@ -119,11 +120,26 @@ def test_policies_where_pulls_happen(tmp_path: Path) -> None:
     assert compared == 2
 
 
+def test_where_pulls_are_stopped(tmp_path: Path) -> None:
+    """What can be tried without an engine and without Envoy runs as written, and answers as Envoy would be answered."""
+    with server_of(tmp_path) as server:
+        shell(README_STRICT, tmp_path, server)
+        first, second = [
+            shell(text, tmp_path, server) for language, text in WHERE_PULLS_ARE_STOPPED if language == "sh"
+        ]
+
+    assert "authorization denied" not in first
+    assert "--organization" in first
+    assert Path(tmp_path, "token").read_text().startswith("pullgate_")
+    assert '"okResponse":{}' in second.replace(" ", "")
+    assert '"reason":"CATEGORY_ALLOWED"' in second.replace(" ", "")
+
+
 README_STRICT = "pullgate policy preset strict --org acme | pullgate policy apply --yes -f -"
 """What the first five minutes have done by then."""
 
 
-@pytest.mark.parametrize("page", ["callers", "policies", "operations", "categories", "watch"])
+@pytest.mark.parametrize("page", ["callers", "policies", "operations", "categories", "watch", "envoy"])
 def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
     """The commands of a page run as written, one after the other, and none fails."""
     with server_of(tmp_path) as server:

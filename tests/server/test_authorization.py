@@ -14,6 +14,8 @@ from google.protobuf.json_format import MessageToJson
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from pullgate.envoy.v3 import external_authorization_pb2 as envoy
+from pullgate.envoy.v3.external_authorization_pb2_grpc import ExternalAuthorizationServiceStub
 from pullgate.v1 import access_token_pb2, decision_pb2, identity_pb2, mapping, member_pb2, policy_pb2, policy_watch_pb2
 from pullgate.v1 import policy_admin_pb2 as admin
 from pullgate.v1 import policy_decision_pb2 as decisions
@@ -30,6 +32,7 @@ MATRIX: Mapping[str, tuple[str, str]] = {
     "Decide": ("AAAAA", "AOOOO"),
     "BatchDecide": ("AAAAA", "AOOOO"),
     "StreamDecide": ("AAAAA", "AOOOO"),
+    "Check": ("AAAAA", "AOOOO"),
     "GetCaller": ("AAAAA", ""),
     "GetPolicy": ("AAAAA", "AOOOO"),
     "ListPolicies": ("AAAAA", ""),
@@ -126,7 +129,12 @@ Metadata = tuple[tuple[str, str], ...]
 
 async def ask(service: Service, method: str, request: Any, secret: str = "", metadata: Metadata | None = None) -> Told:
     """Call a method, with the operator's token if no other is given; of a stream the first message is the answer."""
-    stubs: tuple[Any, ...] = (service.decisions, service.administration, PolicyWatchServiceStub(service.channel))
+    stubs: tuple[Any, ...] = (
+        service.decisions,
+        service.administration,
+        PolicyWatchServiceStub(service.channel),
+        ExternalAuthorizationServiceStub(service.channel),
+    )
     stub = next(stub for stub in stubs if hasattr(stub, method))
     options: dict[str, Any] = {"metadata": bearer(secret or service.token), "timeout": SOON}
     if metadata is not None:
@@ -262,10 +270,22 @@ def identity_in(organization: str, username: str = "mia", **fields: Any) -> iden
     )
 
 
+def asked_by_envoy(organization: str) -> envoy.CheckRequest:
+    """What Envoy asks about a pull for an organization."""
+    http = envoy.AttributeContext.HttpRequest(method="GET", path="/v2/library/nginx/manifests/latest")
+    return envoy.CheckRequest(
+        attributes=envoy.AttributeContext(
+            request=envoy.AttributeContext.Request(http=http),
+            context_extensions={"pullgate.registry": "docker.io", "pullgate.organization": organization},
+        )
+    )
+
+
 REQUESTS: Mapping[str, Callable[[str, str], Any]] = {
     "Decide": lambda name, _: decisions.DecideRequest(identity=identity_in(name), reference="nginx"),
     "BatchDecide": lambda name, _: decisions.BatchDecideRequest(identity=identity_in(name), references=["nginx"]),
     "StreamDecide": lambda name, _: decisions.StreamDecideRequest(identity=identity_in(name), reference="nginx"),
+    "Check": lambda name, _: asked_by_envoy(name),
     "GetCaller": lambda *_: admin.GetCallerRequest(),
     "GetPolicy": lambda name, _: admin.GetPolicyRequest(organization=name),
     "ListPolicies": lambda *_: admin.ListPoliciesRequest(),
@@ -310,6 +330,7 @@ def methods() -> Mapping[str, Any]:
         decisions.DESCRIPTOR.services_by_name["PolicyDecisionService"],
         policy_watch_pb2.DESCRIPTOR.services_by_name["PolicyWatchService"],
         admin.DESCRIPTOR.services_by_name["PolicyAdminService"],
+        envoy.DESCRIPTOR.services_by_name["ExternalAuthorizationService"],
     )
     return {method.name: method for service in services for method in service.methods}
 

@@ -136,6 +136,7 @@ async def test_reflection_lists_and_describes(serve: Serve, version: str) -> Non
         "pullgate.v1.PolicyDecisionService",
         "pullgate.v1.PolicyWatchService",
         "pullgate.v1.PolicyAdminService",
+        "pullgate.envoy.v3.ExternalAuthorizationService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",

@@ -335,6 +335,7 @@ async def test_reflection_names_what_a_sidecar_serves(tmp_path: Path) -> None:
 
     assert {item.name for item in responses[0].list_services_response.service} == {
         "pullgate.v1.PolicyDecisionService",
+        "pullgate.envoy.v3.ExternalAuthorizationService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",

@@ -123,22 +123,27 @@ class Gate:
         service: ServiceDescriptor,
         servicers: Sequence[object],
         shortcuts: Mapping[str, Shortcut] = MappingProxyType({}),
+        *,
+        also_as: str = "",
     ) -> grpc.GenericRpcHandler:
         """The handlers to register for `service`, whose methods the servicers have between them.
 
         Args:
             shortcuts: by a unary method's name, what may know the response to a request by its bytes alone.
+            also_as: another name that the service is called by.
         """
-        makers = {}
+        makers: dict[str, HandlerMaker] = {}
         for method in service.methods:
             (servicer,) = (servicer for servicer in servicers if hasattr(servicer, method.name))
-            makers[f"/{service.full_name}/{method.name}"] = partial(
+            maker = partial(
                 self._handler,
                 method,
                 METHODS[method.full_name],
                 getattr(servicer, method.name),
                 shortcuts.get(method.name),
             )
+            for name in filter(None, (service.full_name, also_as)):
+                makers[f"/{name}/{method.name}"] = maker
         handlers = _HandlersByCaller(makers, self._authenticator, self._clock, lambda: self._generation)
         self._handlers.append(handlers)
         return handlers

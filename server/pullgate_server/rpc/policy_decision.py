@@ -4,21 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
-from typing import Protocol
 
 from pullgate.v1 import policy_decision_pb2 as messages
-from pullgate.v1.identity_pb2 import Identity as IdentityMessage
 from pullgate.v1.mapping import identity_from_message
-from pullgate_policy import ANONYMOUS
+from pullgate_policy import parse_reference
 from pullgate_policy.answer import DecisionIds
-from pullgate_policy.caller import Caller, CallerRole
-from pullgate_policy.errors import FieldInvalidError, OrganizationMissingError, PullgateError
-from pullgate_policy.subject import Subject, identity_of, may_decide_for, subject_of
+from pullgate_policy.caller import Caller
+from pullgate_policy.errors import FieldInvalidError
+from pullgate_policy.subject import Subject
 from pullgate_server.clock import Clock
 from pullgate_server.deciding import ANSWERING_TAKES, Decider, Patience
-from pullgate_server.errors import BatchTooLargeError, IdentityTokenInvalidError, RetryableError
+from pullgate_server.errors import BatchTooLargeError
 from pullgate_server.rpc.gate import Context, Gate
 from pullgate_server.rpc.prepared import Asker, ReadyAnswer, ReadyAnswers, field_header
+from pullgate_server.rpc.subjects import Subjects
 from pullgate_server.snapshot import Snapshot
 
 MAX_WAIT_FOR_REVISION = 5.0
@@ -36,27 +35,13 @@ _SingleQuestion = messages.DecideRequest | messages.StreamDecideRequest
 _Question = _SingleQuestion | messages.BatchDecideRequest
 
 
-class Persons(Protocol):
-    """Whose the tokens are that identities are read from.
-
-    Attributes:
-        used: the ids of those whose tokens were used since somebody emptied it.
-    """
-
-    used: set[str]
-
-    async def caller_of_slowly(self, secret: str) -> Caller:
-        """The caller that presents this token; raises RetryableError, and PullgateError where it is nobody's."""
-        ...
-
-
 class PolicyDecisionService:
     """Handlers for a `Gate`."""
 
     def __init__(
         self,
         decider: Decider,
-        authenticator: Persons,
+        subjects: Subjects,
         ready: ReadyAnswers,
         ids: DecisionIds,
         gate: Gate,
@@ -65,7 +50,7 @@ class PolicyDecisionService:
         clock: Clock,
     ) -> None:
         self._decider = decider
-        self._authenticator = authenticator
+        self._subjects = subjects
         self._ready = ready
         self._ids = ids
         self._gate = gate
@@ -192,46 +177,23 @@ class PolicyDecisionService:
         self, snapshot: Snapshot, subject: Subject, asker: Asker, reference: str, patience: Patience
     ) -> bytes:
         """A new answer, which is kept ready."""
-        return asker.keep(reference, await self._decider.decide(snapshot, subject, reference, patience))
+        decided = await self._decider.decide(snapshot, subject, parse_reference(reference), patience)
+        return asker.keep(reference, decided)
 
     def _repeated(self, ready: ReadyAnswer | None, now: datetime | None = None) -> bytes | None:
         """A ready answer under a new id, if it still holds."""
         if ready is None or (now or self._clock()) >= ready.repeatable_until:
             return None
-        if ready.person_id:
-            self._authenticator.used.add(ready.person_id)
+        self._subjects.use(ready.person_id)
         return ready.with_id(self._ids.next())
 
     async def _subject(self, request: _Question, caller: Caller, snapshot: Snapshot) -> Subject:
-        """Whom the decision is about, and the organizations that have a say; raises what is wrong with either."""
-        try:
-            person = await self._person(request.identity, caller) if request.identity.token else None
-            identity = identity_from_message(request.identity) if person is None else identity_of(person)
-            return subject_of(
-                caller, identity, request.organizations, snapshot.members, person, followed=snapshot.followed
-            )
-        except (OrganizationMissingError, RetryableError):
-            if not snapshot.failing_open:
-                raise
-            # Everything is allowed: who asks, and whose policy would have held, need not be known.
-            return Subject(identity=ANONYMOUS, organizations=tuple(request.organizations) or (caller.organization,))
-
-    async def _person(self, message: IdentityMessage, caller: Caller) -> Caller:
-        """The person whose token the identity holds; raises FieldInvalidError and IdentityTokenInvalidError."""
-        if message.username or message.memberships or message.credential:
+        """Whom the decision is about; raises what is wrong with the identity or the organizations."""
+        stated = request.identity
+        if stated.token and (stated.username or stated.memberships or stated.credential):
             raise FieldInvalidError("identity.token", "is set, so the other fields of identity must be empty")
-        try:
-            person = await self._authenticator.caller_of_slowly(message.token)
-        except RetryableError:
-            raise
-        except PullgateError as error:
-            # Why is nobody's business but the operator's: it could be another organization's token.
-            problem = str(error) if caller.role is CallerRole.OPERATOR else ""
-            raise IdentityTokenInvalidError(problem) from error
-        if not may_decide_for(caller, person):
-            raise IdentityTokenInvalidError
-        self._authenticator.used.add(person.id)
-        return person
+        identity = stated.token or identity_from_message(stated)
+        return await self._subjects.find(identity, request.organizations, caller, snapshot)
 
     async def _fresh(self, min_revision: int, context: Context) -> Snapshot:
         """A snapshot at `min_revision` or later, within the call's deadline."""

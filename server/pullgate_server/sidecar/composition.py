@@ -11,6 +11,7 @@ import grpc
 import structlog
 from prometheus_client import CollectorRegistry
 
+from pullgate.envoy.v3 import external_authorization_pb2
 from pullgate.v1 import policy_decision_pb2
 from pullgate_policy.answer import DecisionIds
 from pullgate_policy.caller import Caller
@@ -18,11 +19,13 @@ from pullgate_policy.knowledge import Knowledge, KnowledgeStatus
 from pullgate_server.clock import Clock
 from pullgate_server.deciding import Decider
 from pullgate_server.repeating import repeat
+from pullgate_server.rpc.external_authorization import ENVOY_SERVICE, ExternalAuthorizationService
 from pullgate_server.rpc.gate import Gate
 from pullgate_server.rpc.health import HealthService
 from pullgate_server.rpc.policy_decision import PolicyDecisionService
 from pullgate_server.rpc.prepared import ReadyAnswers
 from pullgate_server.rpc.reflection import ReflectionService, reflection_services
+from pullgate_server.rpc.subjects import Subjects
 from pullgate_server.sidecar.callers import SidecarCallers
 from pullgate_server.sidecar.categories import UpstreamCategories
 from pullgate_server.sidecar.configuration import SidecarConfiguration
@@ -36,6 +39,7 @@ TOKEN_POLL_SECONDS = 1.0
 FORGET_SECONDS = 600.0
 
 DECISIONS = policy_decision_pb2.DESCRIPTOR.services_by_name["PolicyDecisionService"]
+ENVOY = external_authorization_pb2.DESCRIPTOR.services_by_name["ExternalAuthorizationService"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +97,14 @@ def compose_sidecar(
         cacheable_for=timedelta(seconds=configuration.cacheable_for),
         clock=clock,
     )
+    subjects = Subjects(callers)
     decisions = PolicyDecisionService(
-        decider, callers, ready, ids, gate, max_batch=configuration.max_batch, clock=clock
+        decider, subjects, ready, ids, gate, max_batch=configuration.max_batch, clock=clock
     )
     v1, v1alpha = reflection_services()
-    names = [DECISIONS.full_name, v1.full_name, v1alpha.full_name, "grpc.health.v1.Health"]
+    names = [DECISIONS.full_name, ENVOY.full_name, v1.full_name, v1alpha.full_name, "grpc.health.v1.Health"]
     reflection = ReflectionService(names)
-    health = HealthService([DECISIONS.full_name])
+    health = HealthService([DECISIONS.full_name, ENVOY.full_name, ENVOY_SERVICE])
     standing = _Standing(upstream.knowledge, clock)
     # Metrics are fetched in another thread, and who asks for `upstream.knowledge` may make it change.
     metrics.watch(lambda: standing.knowledge, clock)
@@ -128,6 +133,7 @@ def compose_sidecar(
     return SidecarApplication(
         handlers=(
             gate.handlers(DECISIONS, [decisions], {"Decide": decide_again}),
+            gate.handlers(ENVOY, [ExternalAuthorizationService(decider, subjects, ids)], also_as=ENVOY_SERVICE),
             gate.handlers(v1, [reflection]),
             gate.handlers(v1alpha, [reflection]),
         ),

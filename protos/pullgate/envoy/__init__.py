@@ -1,0 +1,1 @@
+"""Protocols of Envoy, as far as pullgate speaks them."""
