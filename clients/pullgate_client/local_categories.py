@@ -99,7 +99,7 @@ class LocalCategories:
             former = self._kept(repository)
             if former is None and told.evidence.category is Category.UNKNOWN:
                 continue
-            if former is not None and _says_the_same(former.evidence, told.evidence):
+            if former is not None and former.evidence.names_the_same_as(told.evidence):
                 continue
             self._known.pop(repository.namespace, None)
             self._known.pop(repository.path, None)
@@ -195,7 +195,7 @@ class LocalCategories:
         self._known.pop(repository.namespace, None)
         self._known.pop(repository.path, None)
         self._keep(repository.namespace if lookup.whole_namespace else repository.path, evidence, until)
-        if former is not None and not _says_the_same(former.evidence, evidence):
+        if former is not None and not former.evidence.names_the_same_as(evidence):
             self._on_change()
         return evidence
 
@@ -215,11 +215,3 @@ class LocalCategories:
 
 def _unknown(detail: str) -> CategoryEvidence:
     return CategoryEvidence(category=Category.UNKNOWN, detail=detail)
-
-
-def _says_the_same(former: CategoryEvidence, evidence: CategoryEvidence) -> bool:
-    return (
-        former.category is evidence.category
-        and former.community_class is evidence.community_class
-        and former.source == evidence.source
-    )

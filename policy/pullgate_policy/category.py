@@ -56,3 +56,11 @@ class CategoryEvidence:
     def __post_init__(self) -> None:
         if self.community_class is not None and self.category is not Category.COMMUNITY:
             raise ValueError(f"{self.community_class} is a class of community images, not of {self.category}")
+
+    def names_the_same_as(self, other: "CategoryEvidence") -> bool:
+        """Whether both name one category and the same source for it, however old they are."""
+        return (self.category, self.community_class, self.source) == (
+            other.category,
+            other.community_class,
+            other.source,
+        )

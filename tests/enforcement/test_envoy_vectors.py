@@ -11,11 +11,12 @@ from pullgate.envoy.v3 import external_authorization_pb2 as messages
 from pullgate.v1 import decision_pb2, identity_pb2, mapping, member_pb2, policy_admin_pb2, policy_decision_pb2
 from pullgate_policy import CredentialKind, Identity, Reference, organizations_concerned, parse_reference
 from pullgate_policy.reference import canonical_registry
-from tests.conftest import SOON, Clock, Serve, Service
+from tests.conftest import Clock, Serve, Service
 from tests.enforcement.gateways import Answered, only_route
 from tests.envoy import NEEDS_ENVOY, Certificates, connection_manager, deployed_configuration, running_envoy
 from tests.registry import NEEDS_REGISTRY, running_registry
 from tests.server.test_decision_vectors import catalogue, store_with, told
+from tests.server.test_external_authorization import check_method, request_for
 from tests.vectors import ORGANIZATION, Case, read_cases
 
 NOT_A_REGISTRY = {"uppercase-namespace-is-a-registry"}
@@ -76,20 +77,8 @@ async def list_members(service: Service, identity: Identity) -> None:
 
 async def checked(service: Service, extensions: dict[str, str], asked: str, user: str = "") -> messages.CheckResponse:
     """The answer to what Envoy would ask."""
-    check = service.channel.unary_unary(
-        "/envoy.service.auth.v3.Authorization/Check",
-        request_serializer=messages.CheckRequest.SerializeToString,
-        response_deserializer=messages.CheckResponse.FromString,
-    )
-    http = messages.AttributeContext.HttpRequest(method="GET", path=asked)
-    attributes = messages.AttributeContext(
-        source=messages.AttributeContext.Peer(principal=user),
-        request=messages.AttributeContext.Request(http=http),
-        context_extensions=extensions,
-    )
-    response: messages.CheckResponse = await check(
-        messages.CheckRequest(attributes=attributes), metadata=service.metadata, timeout=SOON
-    )
+    request = request_for(asked, extensions, principal=user)
+    response: messages.CheckResponse = await service.call(check_method(service.channel), request)
     return response
 
 

@@ -61,13 +61,18 @@ def request_for(
     )
 
 
-def checking(channel: grpc.aio.Channel, metadata: Any) -> Check:
-    """Calls Check under Envoy's name for it."""
-    call: Any = channel.unary_unary(
-        f"/{ENVOY_SERVICE}/Check",
+def check_method(channel: grpc.aio.Channel) -> Any:
+    """Check under Envoy's name for it."""
+    return channel.unary_unary(
+        "/envoy.service.auth.v3.Authorization/Check",
         request_serializer=messages.CheckRequest.SerializeToString,
         response_deserializer=messages.CheckResponse.FromString,
     )
+
+
+def checking(channel: grpc.aio.Channel, metadata: Any) -> Check:
+    """Calls Check."""
+    call = check_method(channel)
 
     async def check(*arguments: Any, **fields: Any) -> messages.CheckResponse:
         response: messages.CheckResponse = await call(
@@ -466,11 +471,7 @@ async def test_headers_as_they_came_are_read_too(serve: Serve) -> None:
     store = MemoryStore()
     await put_policy(store, parse_policy(SIGN_IN))
     async with serve(store=store) as service:
-        call: Any = service.channel.unary_unary(
-            f"/{ENVOY_SERVICE}/Check",
-            request_serializer=messages.CheckRequest.SerializeToString,
-            response_deserializer=messages.CheckResponse.FromString,
-        )
+        call = check_method(service.channel)
         reasons = []
         for values in ([b"dev"], [b"dev", b"ada"]):
             request = request_for(

@@ -88,7 +88,8 @@ class CategoryFeed:
             # That is nothing to know.
             return
         self._known[key] = evidence
-        if self._subscribers and (former is None or not _says_the_same(former, evidence)):
+        is_known = former is not None and former.names_the_same_as(evidence) and former.stale == evidence.stale
+        if self._subscribers and not is_known:
             self._tell(organization, [KnownCategory(name=repository.path, evidence=evidence)])
 
     def _tell(self, organization: str, categories: Iterable[KnownCategory]) -> None:
@@ -101,12 +102,3 @@ def _no_whole(namespace: str) -> KnownCategory:
     """Says that nothing is known of a namespace as a whole."""
     detail = "single repositories of it are of categories of their own"
     return KnownCategory(name=namespace, evidence=CategoryEvidence(category=Category.UNKNOWN, detail=detail))
-
-
-def _says_the_same(former: CategoryEvidence, evidence: CategoryEvidence) -> bool:
-    return (
-        former.category is evidence.category
-        and former.community_class is evidence.community_class
-        and former.source == evidence.source
-        and former.stale == evidence.stale
-    )
