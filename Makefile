@@ -49,13 +49,13 @@ $(VENV)/.pip:
 	@touch $@
 
 $(VENV)/.server: $(VENV)/.pip pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[server,docker-plugin]'
+	$(BIN)/python -m pip install --quiet --editable '.[server,docker-plugin,pgcurl]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.pip pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[server,docker-plugin]' --group test
+	$(BIN)/python -m pip install --quiet --editable '.[server,docker-plugin,pgcurl]' --group test
 	@touch $@ $(VENV)/.server
 
 $(VENV)/.check: $(VENV)/.pip pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[server,docker-plugin]' --group test --group check
+	$(BIN)/python -m pip install --quiet --editable '.[server,docker-plugin,pgcurl]' --group test --group check
 	@touch $@ $(VENV)/.test $(VENV)/.server

@@ -76,17 +76,27 @@ def test_clients_load_without_the_server(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["pullgate", "pullgate_policy", "pullgate_server", "pullgate_client", "pullgate_cli", "pullgate_docker"]
+    "package",
+    [
+        "pullgate",
+        "pullgate_policy",
+        "pullgate_server",
+        "pullgate_client",
+        "pullgate_cli",
+        "pullgate_docker",
+        "pullgate_finders",
+        "pgcurl",
+    ],
 )
 def test_every_package_is_typed(package: str) -> None:
     """Type checkers of users read the annotations of every package."""
-    (folder,) = [path for path in ROOT.glob(f"*/{package}") if path.is_dir()]
+    (folder,) = [path for path in ROOT.glob(f"*/{package}") if path.is_dir() and path.parent.name != "tests"]
 
     assert (folder / "py.typed").exists()
 
 
 def test_the_wheel_holds_what_it_should(tmp_path: Path) -> None:
-    """The wheel has the six packages, contract, catalogue and migrations included, and nothing else at top level."""
+    """The wheel has the eight packages, contract, catalogue and migrations included, and nothing else at top level."""
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True
     )
@@ -102,13 +112,15 @@ def test_the_wheel_holds_what_it_should(tmp_path: Path) -> None:
         "pullgate_client",
         "pullgate_cli",
         "pullgate_docker",
+        "pullgate_finders",
+        "pgcurl",
         f"pullgate-{PROJECT['version']}.dist-info",
     } == {name.split("/")[0] for name in names}
     assert {
         "pullgate/v1/policy_decision.proto",
         "pullgate/v1/policy_decision_pb2.pyi",
         "pullgate/envoy/v3/external_authorization.proto",
-        "pullgate_server/categories/starter.yaml",
+        "pullgate_policy/starter.yaml",
         "pullgate_server/stores/migrations/versions/0001_initial.py",
         "pullgate_server/stores/migrations/env.py",
     } <= set(names)

@@ -50,11 +50,14 @@ def connects(command: Callable[..., Any]) -> Callable[..., Any]:
     return connected
 
 
-def names_connection(flag: str, *, envvar: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def names_connection(
+    flag: str, *, envvar: str, help_text: str, needless_with: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the connection options, and the `connection` that they describe.
 
     Args:
         flag: what the option with the address is called.
+        needless_with: the command's parameter that, where it is given, makes it ask nobody: `connection` is then None.
     """
 
     def given(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,6 +119,8 @@ def names_connection(flag: str, *, envvar: str, help_text: str) -> Callable[[Cal
             key: Path | None,
             **arguments: Any,
         ) -> Any:
+            if arguments.get(needless_with):
+                return command(connection=None, **arguments)
             from pullgate_client import Connection, ConnectionSettingsError
             from pullgate_client.connection import local_token
 

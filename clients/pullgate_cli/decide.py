@@ -1,6 +1,5 @@
 """`pullgate decide`: asks, and prints the answers for a person or for a program."""
 
-import getpass
 import json
 import sys
 import time
@@ -11,21 +10,10 @@ import click
 
 from pullgate_cli.connecting import NO_ANSWER, USAGE, connects, explain, say_error
 from pullgate_cli.evidence import category_in_words, evidence_data
+from pullgate_cli.identities import StatedIdentity, say_what_to_state, states_identity
 from pullgate_cli.moments import moment_data
 from pullgate_cli.references import explain_position, read_references
-from pullgate_policy import (
-    ANONYMOUS,
-    CredentialKind,
-    Decision,
-    Effect,
-    Identity,
-    InvalidIdentityError,
-    InvalidReferenceError,
-    Membership,
-    Reason,
-    Role,
-    parse_reference,
-)
+from pullgate_policy import Decision, Effect, Identity, InvalidReferenceError, Reason, parse_reference
 from pullgate_policy.answer import Answer
 
 if TYPE_CHECKING:
@@ -66,48 +54,26 @@ Exit codes (the highest that applies):
   3  no decision was made: the service could not be asked, or had no answer"""
 )
 @click.argument("references", nargs=-1, required=True, metavar="REFERENCE...")
-@click.option("--org", "organizations", multiple=True, metavar="ORG", help="Organization signed in with; repeatable.")
-@click.option("--user", metavar="USER", help="Who pulls. Default: the name you are logged in with here.")
-@click.option("--role", type=click.Choice([role.value for role in Role]), help="Role in those organizations.")
-@click.option("--team", "teams", multiple=True, metavar="TEAM", help="Team in those organizations; repeatable.")
-@click.option(
-    "--credential",
-    type=click.Choice([kind.value for kind in CredentialKind if kind.value != "unspecified"]),
-    help="What was signed in with.",
-)
-@click.option("--anonymous", is_flag=True, help="Nobody is signed in; --org says whose policy is asked.")
+@states_identity
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @connects
 def decide(
     *,
     client: "pullgate_client.Client",
     references: Sequence[str],
-    organizations: Sequence[str],
-    user: str | None,
-    role: str | None,
-    teams: Sequence[str],
-    credential: str | None,
-    anonymous: bool,
+    who: StatedIdentity,
     as_json: bool,
 ) -> None:
     """Ask whether an identity may use images. `-` reads references from standard input, one a line."""
     from pullgate_client import CallError
 
-    said = bool(user or role or teams or credential)
-    if anonymous and said:
-        raise click.UsageError("--anonymous is nobody: it goes with none of --user, --role, --team and --credential")
-    identity: Identity | str = ANONYMOUS
-    if not anonymous:
-        # Who says nothing of an identity, and has a token, asks for oneself.
-        oneself = "" if said or organizations else client.connection.current_token()
-        identity = oneself or _stated(user, organizations, role, teams, credential)
+    identity = who.identity(client.connection.current_token())
     inputs = read_references(references)
     started = time.perf_counter()
     try:
-        results = _ask(client, identity, inputs, organizations if anonymous else ())
+        results = _ask(client, identity, inputs, who.asked)
     except CallError as error:
-        if error.reason == "IDENTITY_TOKEN_INVALID":
-            error.message = "say --org and --user: the token is no person's, so there is nobody to decide for"
+        say_what_to_state(error)
         results = _without_answers(client, inputs, error)
         if not as_json:
             _tell_once(error, results)
@@ -121,31 +87,6 @@ def decide(
     else:
         _print_list(inputs, results, seconds)
     sys.exit(max((_exit_code(result) for result in results), default=0))
-
-
-def _stated(
-    user: str | None, organizations: Sequence[str], role: str | None, teams: Sequence[str], credential: str | None
-) -> Identity:
-    """The identity that the options state."""
-    try:
-        return Identity(
-            username=user or _logged_in(),
-            memberships=tuple(
-                Membership(organization=name, role=Role(role or "member"), teams=frozenset(teams))
-                for name in organizations
-            ),
-            credential=CredentialKind(credential or "unspecified"),
-        )
-    except InvalidIdentityError as error:
-        raise click.UsageError(error.problem) from error
-
-
-def _logged_in() -> str:
-    """The name of who runs this."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise click.UsageError("nobody is logged in here by name; say --user") from None
 
 
 def _ask(
@@ -202,12 +143,13 @@ def _data(result: Any) -> dict[str, Any]:
         case InvalidReferenceError():
             return {"error": {"code": "INVALID_ARGUMENT", "message": str(result)}}
         case Answer():
-            return _answer_data(result)
+            return answer_data(result)
         case _:
             return {"error": {"code": result.code.name, "message": result.message}}
 
 
-def _answer_data(answer: Answer) -> dict[str, Any]:
+def answer_data(answer: Answer) -> dict[str, Any]:
+    """The answer as plain data, in the API's names."""
     decision = answer.decision
     evidence = decision.evidence
     return {

@@ -16,6 +16,7 @@ COMMANDS = {
         "Decide what the Docker Engine of this host may pull and run.",
     ),
     "decide": ("pullgate_cli.decide:decide", "Ask whether an identity may use images."),
+    "check": ("pullgate_cli.check:check", "Find every image that files use, and whether they may be used."),
     "reference": ("pullgate_cli.reference:reference", "Explain how image references are read."),
     "policy": ("pullgate_cli.policy:policy", "Read, try, test and change policies."),
     "watch": ("pullgate_cli.watch:watch", "Show changes of policies, member lists and pins as they come."),

@@ -30,6 +30,9 @@ CATALOGUE = "catalogue"
 STARTER = "starter"
 """The sources whose evidence comes from a catalogue: the operator's, and the one that is shipped."""
 
+STARTER_FILE = "starter.yaml"
+"""The catalogue that is shipped, among this package's files. It is read by those who do I/O."""
+
 
 class CatalogueCategory(enum.Enum):
     """What an entry may say. Whose namespace is an organization's own, policies say."""

@@ -26,6 +26,7 @@ FIRST_FIVE_MINUTES = README.split("## The first five minutes")[1].split("\n## ")
 BLOCKS = blocks_of(FIRST_FIVE_MINUTES)
 WHERE_PULLS_HAPPEN = blocks_of(README.split("## Policies where pulls happen")[1].split("\n## ")[0])
 WHERE_PULLS_ARE_STOPPED = blocks_of(README.split("## Where pulls are stopped")[1].split("\n## ")[0])
+BEFORE_THE_MERGE = blocks_of(README.split("## Before the merge")[1].split("\n## ")[0])
 POLICIES_AS_CODE = blocks_of(README.split("## Policies as code")[1].split("\n## ")[0])
 
 
@@ -103,6 +104,19 @@ def test_policies_as_code(tmp_path: Path) -> None:
     assert compared == 3
 
 
+def test_before_the_merge(tmp_path: Path) -> None:
+    """Checking a repository runs as written after the first five minutes, and prints what it says, to the letter."""
+    (catalogue,) = (text for language, text in BLOCKS if "cat >" in text)
+    (_, check), (_, expected) = BEFORE_THE_MERGE
+    with server_of(tmp_path) as server:
+        shell(README_STRICT, tmp_path, server)
+        shell(catalogue, tmp_path, server)
+        wait_for_the_catalogue(server)
+        printed = shell(f"{check}echo ended with $?", tmp_path, server)
+
+    assert printed == f"{expected}ended with 1\n"
+
+
 def test_policies_where_pulls_happen(tmp_path: Path) -> None:
     """Following the policies, on the command line and in Python, runs as written and prints what it says."""
     with server_of(tmp_path) as server:
@@ -139,7 +153,7 @@ README_STRICT = "pullgate policy preset strict --org acme | pullgate policy appl
 """What the first five minutes have done by then."""
 
 
-@pytest.mark.parametrize("page", ["callers", "policies", "operations", "categories", "watch", "envoy"])
+@pytest.mark.parametrize("page", ["callers", "policies", "operations", "categories", "watch", "envoy", "pgcurl"])
 def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
     """The commands of a page run as written, one after the other, and none fails."""
     with server_of(tmp_path) as server:
@@ -162,13 +176,15 @@ def wait_for_the_catalogue(server: ServerProcess) -> None:
         time.sleep(0.02)
 
 
-def test_buf_curl_as_written(home: Path, server: ServerProcess) -> None:
-    """The commands for `buf curl` list the services and decide."""
-    (script,) = (text for language, text in BLOCKS if language == "sh" and "buf curl" in text)
+@pytest.mark.parametrize("program", ["pgcurl", "buf curl"])
+def test_clients_of_grpc_as_written(program: str, home: Path, server: ServerProcess) -> None:
+    """The commands for `pgcurl` and `buf curl` decide, and pgcurl lists and describes."""
+    (script,) = (text for language, text in BLOCKS if language == "sh" and program in text)
     printed = shell(script, home, server)
 
-    assert "pullgate.v1.PolicyDecisionService" in printed
     assert '"effect": "EFFECT_ALLOW"' in printed
+    assert program != "pgcurl" or "pullgate.v1.PolicyDecisionService\n" in printed
+    assert program != "pgcurl" or "message DecideRequest {" in printed
 
 
 def test_the_python_example(home: Path, server: ServerProcess) -> None:

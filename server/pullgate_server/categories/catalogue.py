@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
+import pullgate_policy
 from pullgate_policy import CategoryEvidence, HubRepository, InvalidCatalogueError, Problem
-from pullgate_policy.catalogue import CatalogueEntry, parse_catalogue
+from pullgate_policy.catalogue import STARTER_FILE, CatalogueEntry, parse_catalogue
 
 
 def starter_catalogue() -> Sequence[CatalogueEntry]:
     """The small catalogue that is shipped with pullgate."""
-    return parse_catalogue(resources.files(__package__).joinpath("starter.yaml").read_text(encoding="utf-8"))
+    return parse_catalogue(resources.files(pullgate_policy).joinpath(STARTER_FILE).read_text(encoding="utf-8"))
 
 
 def read_catalogue(path: Path) -> Sequence[CatalogueEntry]:

@@ -1,0 +1,5 @@
+"""`python -m pgcurl`."""
+
+from pgcurl.main import main
+
+main()

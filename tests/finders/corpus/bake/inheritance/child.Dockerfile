@@ -1,0 +1,3 @@
+FROM shared
+ARG TOOL
+COPY --from=alpine:3.17 / /

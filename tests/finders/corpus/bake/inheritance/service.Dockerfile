@@ -1,0 +1,5 @@
+ARG BASE
+ARG TOOL
+FROM ${TOOL} AS tool
+FROM ${BASE}
+COPY --from=tool / /

@@ -1,0 +1,2 @@
+ARG NGINX
+FROM nginx:${NGINX}

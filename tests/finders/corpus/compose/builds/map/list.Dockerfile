@@ -1,0 +1,8 @@
+ARG TAG=none
+ARG FROM_ENV=none
+ARG FROM_NOWHERE
+ARG DEFAULTED=none
+FROM acme/a:$TAG-$FROM_ENV
+COPY --from=acme/b:1 / /
+FROM acme/c:${FROM_NOWHERE}
+FROM acme/d:${DEFAULTED}
